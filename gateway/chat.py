@@ -1,0 +1,245 @@
+"""POST /v1/chat/completions: the hot path, raw ASGI.
+
+Order: who asks, what is asked, may it be spent, ask the engine, relay, book. Every way out of it books
+exactly once: what the engine reported, or else what was counted, or else (nothing came back, but the
+engine may have worked) the worst case.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING
+
+import aiohttp
+import msgspec
+
+from gateway.bodies import (
+    Answer,
+    ChatRequest,
+    Size,
+    Usage,
+    decode_answer,
+    encode,
+    measure,
+    read,
+    upstream_body,
+)
+from gateway.errors import Refusal
+from gateway.exchange import Exchange
+from gateway.guard import Guard
+from gateway.ledger import Reservation
+from gateway.sse import Relay
+from gateway.upstream import GARBLED, MOST_ANSWER_BYTES, Engine, UpstreamFailure
+
+if TYPE_CHECKING:
+    from gateway.app import Services
+
+__all__ = ["Chat"]
+
+_CUT = {
+    "body": Refusal(408, "body_timeout", "the request's body did not arrive in time", close=True),
+    "first_byte": Refusal(504, "upstream_timeout", "the model did not begin to answer in time"),
+    "answer": Refusal(504, "upstream_timeout", "the model did not answer in time"),
+    "idle": Refusal(504, "upstream_stalled", "the model stopped in the middle of its answer"),
+    "total": Refusal(504, "request_timeout", "the request took too long"),
+    "overrun": Refusal(502, "upstream_overrun", "the model did not stop where it was told to"),
+    "drain": Refusal(503, "draining", "the gateway is being stopped", retry_after=1, close=True),
+}
+
+
+class Chat:
+    """The endpoint; one for the process."""
+
+    def __init__(self, services: Services) -> None:
+        self._services, self._settings = services, services.settings
+
+    async def __call__(self, exchange: Exchange) -> None:
+        """Serve one request.
+
+        Raises:
+            Refused: for an answer that has not begun.
+        """
+        guard = Guard(self._settings.timeout_total_seconds)
+        try:
+            await self._serve(exchange, guard)
+        except asyncio.CancelledError:
+            reason = guard.absorb()
+            exchange.cut = reason
+            if reason == "disconnect":
+                exchange.status = exchange.status or 499
+                return
+            await exchange.fail(_CUT[reason])
+        finally:
+            guard.close()
+
+    async def _serve(self, exchange: Exchange, guard: Guard) -> None:
+        services, settings = self._services, self._settings
+        exchange.user = await services.tokens.user(exchange.authorization)
+        guard.expect("body", settings.timeout_body_seconds)
+        request = read(await exchange.body(settings.limit_body_bytes))
+        exchange.model = request.model
+        size = measure(
+            request,
+            template=settings.template_tokens,
+            default=settings.default_max_tokens,
+            limit=settings.limit_request_tokens,
+        )
+        guard.expect("total", settings.timeout_total_seconds)
+        guard.watch(exchange.receive)
+        held = await services.ledger.reserve(exchange.user, request.model, size.worst, exchange.request_id)
+        await _Run(services, exchange=exchange, guard=guard, request=request, size=size, held=held).run()
+
+
+class _Run:
+    """One reserved request, from the question to the booking."""
+
+    __slots__ = (
+        "_engine",
+        "_exchange",
+        "_guard",
+        "_held",
+        "_relay",
+        "_request",
+        "_sent",
+        "_services",
+        "_size",
+    )
+
+    def __init__(
+        self,
+        services: Services,
+        *,
+        exchange: Exchange,
+        guard: Guard,
+        request: ChatRequest,
+        size: Size,
+        held: Reservation,
+    ) -> None:
+        self._services, self._exchange, self._guard = services, exchange, guard
+        self._request, self._size, self._held = request, size, held
+        self._engine: Engine = services.engines[request.model]
+        options = request.stream_options
+        self._relay = Relay(request.model, size.completion, options is not None and options.include_usage)
+        self._sent = False
+
+    async def run(self) -> None:
+        """Ask, relay, book."""
+        usage: Usage | None = None
+        outcome = "failed"
+        try:
+            usage = await (self._stream() if self._request.stream else self._answer())
+            outcome = "done"
+        except UpstreamFailure as failure:
+            self._sent = self._sent and failure.reached
+            await self._exchange.fail(failure.refusal)
+        except asyncio.CancelledError:
+            outcome = self._guard.reason or "drain"
+            raise
+        finally:
+            self._book(usage or self._counted(), outcome)
+
+    async def _ask(self) -> aiohttp.ClientResponse:
+        body = upstream_body(self._request, self._engine.model, self._size.completion)
+        self._sent = True
+        return await self._engine.ask(body, self._exchange.request_id)
+
+    async def _answer(self) -> Usage:
+        self._guard.expect("answer", self._services.settings.timeout_answer_seconds)
+        response = await self._ask()
+        try:
+            raw = await _whole(response)
+            answer = decode_answer(raw)
+        except (aiohttp.ClientError, OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            raise UpstreamFailure(GARBLED, reached=True) from None
+        finally:
+            response.release() if response.content.at_eof() else response.close()
+        self._engine.answered()
+        answer.model = self._request.model
+        usage = answer.usage or self._unreported(answer)
+        answer.usage = usage
+        self._guard.ending()
+        await self._exchange.reply(encode(answer))
+        return usage
+
+    def _unreported(self, answer: Answer) -> Usage:
+        size = self._size
+        spoken = len((answer.choices[0].message.content or "").encode())
+        completion = min(size.completion, spoken)
+        return Usage(size.prompt, completion, size.prompt + completion)
+
+    async def _stream(self) -> Usage | None:
+        self._guard.expect("first_byte", self._engine.first_byte)
+        self._exchange.comment_every(self._services.settings.timeout_comment_seconds)
+        response: aiohttp.ClientResponse | None = None
+        try:
+            response = await self._ask()
+            await self._relay_all(response.content)
+        except (aiohttp.ClientError, OSError):
+            raise UpstreamFailure(GARBLED, reached=True) from None
+        finally:
+            await self._leave(response)
+        self._engine.answered()
+        return self._relay.usage
+
+    async def _relay_all(self, content: aiohttp.StreamReader) -> None:
+        exchange, guard, relay = self._exchange, self._guard, self._relay
+        idle = self._services.settings.timeout_idle_seconds
+        while not relay.done:
+            data = await content.readany()
+            if not data:
+                raise UpstreamFailure(GARBLED, reached=True)  # ended without [DONE]
+            if exchange.commenting:
+                await exchange.end_comments()
+                guard.expect("idle", idle)
+            else:
+                guard.postpone(idle)
+            out = relay.feed(data)
+            if relay.done:
+                guard.ending()
+            if out:
+                await exchange.stream(out, last=relay.done)
+            if relay.overrun:
+                raise UpstreamFailure(_CUT["overrun"], reached=True)
+
+    async def _leave(self, response: aiohttp.ClientResponse | None) -> None:
+        """Close the upstream: at once when it still sends; back to the pool when it has ended."""
+        if response is None:
+            return
+        if self._relay.done and not response.content.at_eof():
+            # The client has everything; waiting a moment for the body's end saves a connection.
+            with contextlib.suppress(TimeoutError, aiohttp.ClientError, OSError):
+                async with asyncio.timeout(0.05):
+                    await response.content.readany()
+        response.release() if response.content.at_eof() else response.close()
+
+    def _counted(self) -> Usage:
+        """What to book when the engine reported nothing."""
+        if not self._sent:
+            return Usage()
+        size = self._size
+        if self._request.stream:
+            return Usage(size.prompt, min(self._relay.chunks, size.completion))
+        return Usage(size.prompt, size.completion)
+
+    def _book(self, usage: Usage, outcome: str) -> None:
+        exchange, held = self._exchange, self._held
+        exchange.usage = usage
+        self._services.ledger.settle(held, usage.prompt_tokens, usage.completion_tokens, outcome)
+        self._services.metrics.tokens(held.model, usage.prompt_tokens, usage.completion_tokens)
+
+
+async def _whole(response: aiohttp.ClientResponse) -> bytes:
+    """The whole body, which may not be larger than an answer can be.
+
+    Raises:
+        UpstreamFailure: when it is.
+    """
+    parts: list[bytes] = []
+    size = 0
+    while data := await response.content.readany():
+        size += len(data)
+        if size > MOST_ANSWER_BYTES:
+            raise UpstreamFailure(GARBLED, reached=True)
+        parts.append(data)
+    return parts[0] if len(parts) == 1 else b"".join(parts)

@@ -1,0 +1,264 @@
+"""The ledger's client: reserve the worst case before, settle the actual after, in PostgreSQL.
+
+Requests that arrive while a call is under way share the next one: under load the cost of a call is split
+among many, at rest nothing waits. Whoever cannot reach the ledger does not serve.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import asyncpg
+import msgspec
+
+from gateway.errors import Refusal, Refused, seconds_to_midnight
+from gateway.logs import Log, describe
+from gateway.metrics import Metrics
+from gateway.settings import Settings
+
+__all__ = ["Ledger", "Reservation"]
+
+MOST_IN_A_BATCH = 64
+MOST_UNSETTLED = 10_000
+DOWN = Refusal(503, "ledger_unavailable", "usage cannot be booked at the moment", retry_after=2)
+_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
+_UNACCEPTABLE = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError)
+_FIRST_PAUSE = 0.05
+_encode = msgspec.json.Encoder().encode
+
+
+def _refusal(word: str) -> Refusal:
+    if word == "user_concurrency":
+        return Refusal(429, "user_concurrency_exceeded", "too many requests in flight", retry_after=1)
+    if word == "user_tokens":
+        text = "this user's tokens for today are used up"
+        return Refusal(429, "user_tokens_exceeded", text, retry_after=seconds_to_midnight())
+    if word == "thinking_tokens":
+        text = "today's budget of the thinking model is used up"
+        return Refusal(429, "thinking_budget_exceeded", text, retry_after=seconds_to_midnight())
+    return Refusal(503, "paused", "the operator has paused this model", retry_after=60)
+
+
+class Reservation(msgspec.Struct):
+    """Tokens held for one request. ``id`` is a UUID in 32 hexadecimal digits."""
+
+    id: str
+    user: str
+    model: str
+    tokens: int
+    request_id: str
+
+
+class Settlement(msgspec.Struct):
+    """What a request really used."""
+
+    id: str
+    prompt: int
+    completion: int
+    outcome: str
+
+
+class Ledger:
+    """One per process; needs a running loop. ``start`` and ``stop`` frame its life."""
+
+    def __init__(self, settings: Settings, log: Log, metrics: Metrics) -> None:
+        self._settings, self._log, self._metrics = settings, log, metrics
+        self._limits = {
+            "ttl": settings.reservation_seconds,
+            "user_tokens": settings.limit_user_tokens_per_day,
+            "user_concurrency": settings.limit_user_concurrency,
+            "thinking_tokens": settings.limit_thinking_tokens_per_day,
+        }
+        self._pool: asyncpg.Pool[Any] | None = None
+        self._wanted: list[tuple[Reservation, asyncio.Future[str]]] = []
+        self._used: list[Settlement] = []
+        self._open: dict[str, None] = {}
+        self._reserving = self._settling = False
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._stopped = asyncio.Event()
+
+    async def start(self) -> None:
+        """Begin; the database need not be up yet."""
+        self._spawn(self._keep(self.sweep, min(5.0, self._settings.reservation_seconds / 2)))
+        self._spawn(self._keep(self._renew, self._settings.reservation_seconds / 3))
+
+    async def stop(self, seconds: float) -> None:
+        """Book what is still unbooked, for at most ``seconds``, and close."""
+        deadline = time.monotonic() + seconds
+        while (self._used or self._settling) and time.monotonic() < deadline:
+            self._kick_settling()
+            await asyncio.sleep(0.02)
+        if self._used:
+            self._log("error", "unsettled", count=len(self._used))
+        self._stopped.set()
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._pool is not None:
+            self._pool.terminate()
+
+    # --- what the hot path calls -------------------------------------------------------------------
+
+    async def reserve(self, user: str, model: str, tokens: int, request_id: str) -> Reservation:
+        """Hold ``tokens`` for ``user``.
+
+        Raises:
+            Refused: 429 when a limit stands against it, 503 when paused or when the ledger is down.
+        """
+        wanted = Reservation(os.urandom(16).hex(), user, model, tokens, request_id)
+        if len(self._used) >= MOST_UNSETTLED:
+            raise Refused(DOWN)
+        future: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._wanted.append((wanted, future))
+        if not self._reserving:
+            self._reserving = True
+            self._spawn(self._reserve_all())
+        word = await future
+        if word != "ok":
+            raise Refused(_refusal(word))
+        return wanted
+
+    def settle(self, reservation: Reservation, prompt: int, completion: int, outcome: str) -> None:
+        """Book ``prompt`` and ``completion`` tokens and release the rest; returns at once, keeps trying."""
+        self._used.append(Settlement(reservation.id, prompt, completion, outcome))
+        self._kick_settling()
+
+    async def ping(self) -> list[str]:
+        """The closed switches.
+
+        Raises:
+            TimeoutError, OSError, asyncpg.PostgresError: when the ledger does not answer.
+        """
+        return list(await self._call("select usage.ping()"))
+
+    async def sweep(self) -> None:
+        """Release what dead gateways held."""
+        count = await self._call("select usage.sweep()")
+        if count:
+            self._log("warning", "reservations_expired", count=count)
+
+    # --- inside ------------------------------------------------------------------------------------
+
+    def _spawn(self, work: Any) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _call(self, sql: str, *parameters: Any) -> Any:
+        seconds = self._settings.timeout_database_seconds
+        async with asyncio.timeout(seconds):
+            pool = await self._connected()
+            connection = await pool.acquire()
+            try:
+                return await connection.fetchval(sql, *parameters)
+            finally:
+                await pool.release(connection)
+
+    async def _connected(self) -> asyncpg.Pool[Any]:
+        if self._pool is None:
+            settings = self._settings
+            self._pool = await asyncpg.create_pool(
+                settings.database_url.get_secret_value(),
+                min_size=0,
+                max_size=settings.database_connections,
+                timeout=settings.timeout_database_seconds,
+                reset=_no_reset,
+                server_settings={
+                    "application_name": "gateway",
+                    "statement_timeout": str(int(settings.timeout_database_seconds * 1000)),
+                },
+            )
+        return self._pool
+
+    async def _reserve_all(self) -> None:
+        try:
+            while self._wanted:
+                batch, self._wanted = self._wanted[:MOST_IN_A_BATCH], self._wanted[MOST_IN_A_BATCH:]
+                await self._reserve_batch(batch)
+        finally:
+            self._reserving = False
+
+    async def _reserve_batch(self, batch: list[tuple[Reservation, asyncio.Future[str]]]) -> None:
+        requests = [wanted for wanted, _ in batch]
+        payload = _encode({**self._limits, "requests": requests}).decode()
+        started = time.monotonic()
+        try:
+            words = await self._call("select usage.reserve($1)", payload)
+        except _ERRORS as error:
+            self._log("error", "ledger_unavailable", call="reserve", error=describe(error)["type"])
+            # Whether it was done is not known; releasing what was never held changes nothing.
+            for wanted, future in batch:
+                self.settle(wanted, 0, 0, "unknown")
+                if not future.done():
+                    future.set_exception(Refused(DOWN))
+            return
+        self._metrics.ledger.observe(time.monotonic() - started)
+        for (wanted, future), word in zip(batch, words, strict=True):
+            if future.done():  # whoever asked has gone
+                if word == "ok":
+                    self.settle(wanted, 0, 0, "cancelled")
+                continue
+            if word == "ok":
+                self._open[wanted.id] = None
+            future.set_result(word)
+
+    def _kick_settling(self) -> None:
+        if not self._settling:
+            self._settling = True
+            self._spawn(self._settle_all())
+
+    async def _settle_all(self) -> None:
+        pause, most = _FIRST_PAUSE, MOST_IN_A_BATCH
+        try:
+            while self._used:
+                batch = self._used[:most]
+                try:
+                    unknown = await self._call("select usage.settle($1)", _encode(batch).decode())
+                except _UNACCEPTABLE as error:
+                    # Something in it can never be booked: one by one, so that it holds up nothing else.
+                    if len(batch) == 1:
+                        self._log(
+                            "error", "settlement_refused", reservation=batch[0].id, error=describe(error)
+                        )
+                        del self._used[0]
+                    most = 1
+                except _ERRORS as error:
+                    self._log("error", "ledger_unavailable", call="settle", error=describe(error)["type"])
+                    await asyncio.sleep(pause)
+                    pause = min(pause * 2, 2.0)
+                else:
+                    pause, most = _FIRST_PAUSE, MOST_IN_A_BATCH
+                    del self._used[: len(batch)]
+                    self._settled(batch, {one.hex for one in unknown})
+        finally:
+            self._settling = False
+
+    def _settled(self, batch: list[Settlement], unknown: set[str]) -> None:
+        for one in batch:
+            self._open.pop(one.id, None)
+            if one.id in unknown and one.outcome != "unknown":
+                self._log("error", "settlement_without_reservation", reservation=one.id)
+
+    async def _renew(self) -> None:
+        if self._open:
+            ids = list(self._open)
+            await self._call("select usage.renew($1, $2)", ids, self._settings.reservation_seconds)
+
+    async def _keep(self, work: Callable[[], Awaitable[None]], every: float) -> None:
+        """Do ``work`` every so many seconds; an outage is logged and tried again."""
+        while not self._stopped.is_set():
+            try:
+                await asyncio.wait_for(self._stopped.wait(), every)
+            except TimeoutError:
+                try:
+                    await work()
+                except _ERRORS as error:
+                    self._log("warning", "ledger_unavailable", call="upkeep", error=describe(error)["type"])
+
+
+async def _no_reset(_connection: Any) -> None:
+    """Sessions hold no state that would have to be reset: save the round trip."""

@@ -1,0 +1,1 @@
+"""The questions: typed target in, Evidence out."""

@@ -1,0 +1,178 @@
+"""Does whatever runs an engine keep it running, and keep its key to itself?"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx
+import psutil
+
+from harness.checks.base import Effect, check
+from harness.checks.endpoint import WITHIN, Endpoint, for_each
+from harness.checks.serverless import control, wake
+from harness.errors import DeadlineExceeded, NoProvider
+from harness.evidence import Evidence, Finding, judge, refuted
+from harness.stack import Stack
+from harness.waiting import wait_until
+
+__all__ = ["engine_recovers", "firewall", "gpu", "key_hidden", "weights", "workers_recover"]
+
+
+@for_each("key_hidden")
+def key_hidden(stack: Stack, component: str) -> Evidence:
+    """The key stands in no argument of any process: arguments are readable by everybody on a host."""
+    pid = stack.processes.pid(component)
+    key = Endpoint.of(stack, component).key.reveal()
+    findings, seen = [], 0
+    for process in psutil.process_iter(["pid", "name", "cmdline"]):
+        arguments = process.info["cmdline"] or []
+        seen += 1
+        if any(key in argument for argument in arguments):
+            where = f"arguments of {process.info['name']} (pid {process.info['pid']})"
+            remedy = "hand the key over in the environment or in a file that only its owner can read"
+            findings.append(Finding("no key", f"the key of {component}", where, remedy))
+    return judge(f"no key in the arguments of {seen} processes", findings, pid=pid, processes=seen)
+
+
+@for_each("weights")
+def weights(stack: Stack, component: str) -> Evidence:
+    """The engine has loaded the declared weights, byte for byte, and no other ones."""
+    endpoint = Endpoint.of(stack, component)
+    wanted: str = getattr(stack.environment, component).model.sha256
+    pid = stack.processes.pid(component)
+    if component == "thinking":
+        wake(stack)
+    if endpoint.engine.maps_weights:
+        pids = control(stack).workers() if component == "thinking" else [pid]
+        loaded = {path: _sha256(path) for pid in pids for path in _mapped_weights(pid)}
+    else:
+        loaded = _manifest(Path(endpoint.get("/v1/models").json()["data"][0]["root"]))
+    if not loaded:
+        seen = Finding("mapped weights", "none", f"{component}, pid {pid}", f"restart {component}")
+        return refuted("the engine has loaded no weights", seen)
+    remedy = f"stop {component}, remove that file, deploy again"
+    findings = [
+        Finding(f"sha256 {wanted}", observed, path, remedy)
+        for path, observed in sorted(loaded.items())
+        if observed != wanted
+    ]
+    names = ", ".join(Path(path).name for path in sorted(loaded))
+    return judge(f"{names}: sha256 {wanted[:12]}…", findings, files=sorted(loaded))
+
+
+def _manifest(directory: Path) -> dict[str, str]:
+    """Of a directory made of weights: what it was made of, and each file that changed since."""
+    try:
+        manifest = json.loads((directory / "manifest.json").read_text(encoding="utf-8"))
+        made = {str(directory): str(manifest["source_sha256"])}
+        changed = {
+            str(directory / name): f"changed since it was made: sha256 {_sha256(str(directory / name))}"
+            for name, sha256 in manifest["files"].items()
+            if _sha256(str(directory / name)) != sha256
+        }
+    except (OSError, ValueError, KeyError) as error:
+        return {str(directory): f"no manifest: {type(error).__name__}"}
+    return made | changed
+
+
+def _mapped_weights(pid: int) -> set[str]:
+    """Weights files in the address space of ``pid`` and its children."""
+    paths: set[str] = set()
+    try:
+        process = psutil.Process(pid)
+        for member in [process, *process.children(recursive=True)]:
+            paths |= {region.path for region in member.memory_maps() if _is_weights(region.path)}
+    except psutil.NoSuchProcess:
+        return paths
+    return paths
+
+
+def _is_weights(path: str) -> bool:
+    return path.removesuffix(" (deleted)").endswith((".gguf", ".safetensors"))
+
+
+def _sha256(path: str) -> str:
+    if path.endswith(" (deleted)"):
+        return "a file that was replaced or deleted after it was loaded"
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@check("instant.recovers", component="instant", effect=Effect.DISTURBS, within=WITHIN)
+def engine_recovers(stack: Stack) -> Evidence:
+    """A killed engine is started again by the process manager, and answers, within the declared time."""
+    endpoint = Endpoint.of(stack, "instant")
+    return _recovers(
+        stack,
+        "instant",
+        stack.processes.kill("instant"),
+        lambda: stack.processes.pid("instant"),
+        lambda: endpoint.chat("?", 1, within=endpoint.answer_within).status_code == 200,
+    )
+
+
+@check("thinking.recovers", component="thinking", effect=Effect.DISTURBS, within=WITHIN)
+def workers_recover(stack: Stack) -> Evidence:
+    """A killed worker is replaced when the next request comes, and it answers, within the declared time."""
+    endpoint = Endpoint.of(stack, "thinking")
+    wake(stack)
+    platform = control(stack)
+    killed = platform.kill_workers()
+    if not killed:
+        where = f"{endpoint.url}/health"
+        return refuted("no worker to kill", Finding("a running worker", "none", where, "read its log"))
+    return _recovers(
+        stack,
+        "thinking",
+        killed[0],
+        lambda: next(iter(platform.workers()), 0),
+        lambda: endpoint.chat("?", 1, within=endpoint.patience - 55).status_code == 200,
+    )
+
+
+def _recovers(
+    stack: Stack, component: str, old: int, pid: Callable[[], int], answers: Callable[[], bool]
+) -> Evidence:
+    """Wait until a process other than ``old`` answers; heal what did not heal by itself."""
+    seconds = getattr(stack.environment, component).recover_within_seconds
+    started = time.monotonic()
+
+    def recovered() -> bool:
+        return answers() and pid() not in (0, old)
+
+    try:
+        wait_until(
+            f"{component} after a kill",
+            recovered,
+            seconds=seconds,
+            seen=lambda: f"pid {pid()}",
+            errors=(httpx.TransportError,),
+        )
+    except DeadlineExceeded as error:
+        stack.processes.start(component)
+        finding = Finding(
+            f"a new process that answers within {seconds:g} s of the kill of pid {old}",
+            error.last_seen,
+            f"process manager, program {component}",
+            "set it to restart the program always",
+        )
+        return refuted(f"{component} did not come back within {seconds:g} s", finding)
+    took = time.monotonic() - started
+    summary = f"pid {old} killed; pid {pid()} answered after {took:.1f} s"
+    return judge(summary, [], seconds=round(took, 2), old=old, new=pid())
+
+
+@check("instant.gpu", component="instant")
+def gpu(stack: Stack) -> Evidence:
+    """The host has the declared GPU with the declared memory, as its driver and its provider say."""
+    raise NoProvider("nothing reaches the GPU host over ssh yet, to ask nvidia-smi what it has")
+
+
+@check("instant.firewall", component="instant", needs=("gateway",))
+def firewall(stack: Stack) -> Evidence:
+    """From the gateway the engine's port answers; from anywhere else nothing of the host does."""
+    raise NoProvider("nothing probes the GPU host from the gateway's network and from outside yet")

@@ -1,0 +1,147 @@
+"""Gives a fresh cluster what every Supabase project starts with: roles, schemas, guards, one template.
+
+The database `supabase_baseline` is that starting point, kept as a template: scratch databases (for
+restores and for trying migrations) are copies of it, and so is the database `postgres` at first.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import secrets
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import psycopg
+from psycopg import sql
+from psycopg.conninfo import make_conninfo
+
+from harness.errors import DeployError
+from harness.providers.local.postgres import EmbeddedPostgres
+from harness.secrets import Secret
+
+__all__ = ["BASELINE", "TEMPLATE", "baseline_digest", "bootstrap", "scratch_database", "set_passwords"]
+
+TEMPLATE = "supabase_baseline"
+BASELINE = Path(__file__).parent / "baseline"
+_WRONG_LOGIN = ("password authentication failed", "is not permitted to log in")
+_PER_DATABASE = ("schemas.sql", "auth.sql", "storage.sql")
+
+
+def baseline_digest() -> str:
+    """What identifies the baseline: the content of its files."""
+    files = [BASELINE / name for name in ("roles.sql", *_PER_DATABASE)]
+    return hashlib.sha256(b"\0".join(path.read_bytes() for path in files)).hexdigest()[:16]
+
+
+def bootstrapped(server: EmbeddedPostgres) -> bool:
+    """Whether the running ``server`` has this very baseline."""
+    with psycopg.connect(server.dsn(database="template1")) as connection:
+        row = connection.execute(
+            "select shobj_description(oid, 'pg_database') from pg_database where datname = %s", [TEMPLATE]
+        ).fetchone()
+    return row is not None and row[0] == baseline_digest()
+
+
+def bootstrap(server: EmbeddedPostgres) -> bool:
+    """Bring the running ``server`` to the baseline; idempotent. Returns whether anything was done.
+
+    Raises:
+        DeployError: when a statement of the baseline fails.
+    """
+    if bootstrapped(server):
+        return False
+    try:
+        _bootstrap(server)
+    except psycopg.Error as error:
+        raise DeployError("supabase", f"the database baseline does not apply: {error}") from error
+    return True
+
+
+def _bootstrap(server: EmbeddedPostgres) -> None:
+    template = sql.Identifier(TEMPLATE)
+    with psycopg.connect(server.dsn(database="template1"), autocommit=True) as admin:
+        admin.execute((BASELINE / "roles.sql").read_bytes())
+        if _exists(admin, TEMPLATE):  # an older baseline, or a bootstrap that was killed half-way
+            admin.execute(sql.SQL("alter database {} is_template false").format(template))
+            admin.execute(sql.SQL("drop database {} with (force)").format(template))
+        admin.execute(sql.SQL("create database {} owner postgres").format(template))
+        apply_schemas(server, TEMPLATE)
+        if _is_untouched(server):
+            admin.execute("drop database postgres with (force)")
+        if _exists(admin, "postgres"):
+            apply_schemas(server, "postgres")
+        else:
+            admin.execute(sql.SQL("create database postgres owner postgres template {}").format(template))
+        admin.execute(sql.SQL("alter database {} is_template true").format(template))
+        digest = sql.Literal(baseline_digest())  # last: from here on the baseline counts as applied
+        admin.execute(sql.SQL("comment on database {} is {}").format(template, digest))
+
+
+def apply_schemas(server: EmbeddedPostgres, database: str) -> None:
+    """Run the per-database part of the baseline in ``database``, in one transaction."""
+    with psycopg.connect(server.dsn(database=database)) as connection:
+        for name in _PER_DATABASE:
+            connection.execute((BASELINE / name).read_bytes())
+
+
+def _exists(admin: psycopg.Connection, database: str) -> bool:
+    return admin.execute("select from pg_database where datname = %s", [database]).fetchone() is not None
+
+
+def _is_untouched(server: EmbeddedPostgres) -> bool:
+    """Whether the database `postgres` is still the one that initdb made."""
+    with psycopg.connect(server.dsn(database="template1")) as connection:
+        row = connection.execute(
+            "select datdba::regrole::text from pg_database where datname = 'postgres'"
+        ).fetchone()
+    return row is not None and row[0] == "supabase_admin"
+
+
+def set_passwords(server: EmbeddedPostgres, passwords: Mapping[str, Secret]) -> list[str]:
+    """Make each role's password what it should be; returns the roles whose password was changed.
+
+    The server is sent a SCRAM verifier, never the password: nothing to find in a log or a statistics view.
+    """
+    changed = []
+    for role, password in passwords.items():
+        if logs_in(server, role, password):
+            continue
+        with psycopg.connect(server.dsn(database="template1")) as connection:
+            verifier = connection.pgconn.encrypt_password(
+                password.reveal().encode(), role.encode(), b"scram-sha-256"
+            ).decode()
+            statement = sql.SQL("alter role {} login password {}")
+            connection.execute(statement.format(sql.Identifier(role), sql.Literal(verifier)))
+        changed.append(role)
+    return changed
+
+
+def logs_in(server: EmbeddedPostgres, role: str, password: Secret) -> bool:
+    """Whether ``role`` can log in with ``password``."""
+    try:
+        psycopg.connect(server.dsn(role, password, "template1")).close()
+    except psycopg.OperationalError as error:
+        if any(reason in str(error) for reason in _WRONG_LOGIN):
+            return False
+        raise
+    return True
+
+
+@contextlib.contextmanager
+def scratch_database(dsn: str, prefix: str = "scratch", template: str = TEMPLATE) -> Iterator[str]:
+    """A database copied from ``template`` for as long as the block lasts; yields its connection string.
+
+    ``dsn`` connects as a role that may create databases (`postgres` may).
+    """
+    name = f"{prefix}_{secrets.token_hex(6)}"
+    identifier = sql.Identifier(name)
+    with psycopg.connect(dsn, autocommit=True) as owner:
+        owner.execute(
+            sql.SQL("create database {} template {}").format(identifier, sql.Identifier(template))
+        )
+    try:
+        yield make_conninfo(dsn, dbname=name)
+    finally:
+        with psycopg.connect(dsn, autocommit=True) as owner:
+            owner.execute(sql.SQL("drop database if exists {} with (force)").format(identifier))

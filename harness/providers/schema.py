@@ -1,0 +1,117 @@
+"""Brings a database's schema to what `supabase/` says: migrations by the real CLI, seed, logins."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import psycopg
+
+from harness.errors import DeployError
+from harness.migrations import RECORDED, Difference, Migration, compare, migrations_in
+from harness.providers.base import Progress
+from harness.providers.supabase_cli import SupabaseCli, Target, push
+
+__all__ = ["Schema", "recorded_migrations"]
+
+
+def recorded_migrations(connection: psycopg.Connection) -> list[Migration]:
+    """What the database behind ``connection`` says was applied to it; nothing when it keeps no record."""
+    found = connection.execute("select to_regclass('supabase_migrations.schema_migrations')").fetchone()
+    if found is None or found[0] is None:
+        return []
+    return [Migration.recorded(*row) for row in connection.execute(RECORDED)]
+
+
+@dataclass(frozen=True)
+class Schema:
+    """The declared schema (``source``: a `supabase/` directory) against the database at ``dsn``."""
+
+    source: Path
+    dsn: str
+    cli: SupabaseCli
+    seed: bool
+
+    def difference(self) -> Difference:
+        """How the migration files differ from what the database has recorded."""
+        with psycopg.connect(self.dsn) as connection:
+            return compare(migrations_in(self.source / "migrations"), recorded_migrations(connection))
+
+    def changes(self) -> list[str]:
+        """What :meth:`apply` would do, in words."""
+        difference = self.difference()
+        changes = [f"apply migration {migration.label}" for migration in difference.pending]
+        return changes + difference.describe() + (["seed"] if self._seed_is_due() else [])
+
+    def apply(self, progress: Progress) -> list[str]:
+        """Apply what is pending; returns what was done.
+
+        Raises:
+            DeployError: when the history has diverged, or a migration fails (it is then rolled back whole).
+        """
+        difference = self.difference()
+        if difference.diverged:
+            raise DeployError(
+                "supabase",
+                "the database's migration history and supabase/migrations disagree:\n    "
+                + "\n    ".join(difference.describe()),
+                "never edit or remove an applied migration: restore the file and write a new one",
+            )
+        done = []
+        if difference.pending:
+            progress(f"applying {len(difference.pending)} migrations")
+            target = Target.from_dsn(self.dsn)
+            with self.cli.project(self.source) as project:
+                self.cli.must(push(target), project, target)
+            done = [f"applied migration {migration.label}" for migration in difference.pending]
+        if self._seed_is_due():
+            progress("seeding")
+            self._sow()
+            done.append("seeded")
+        return done
+
+    def digest(self) -> str:
+        """What identifies the declared schema: migrations and seed, by content."""
+        files = [*sorted((self.source / "migrations").glob("*.sql")), *([self._file] if self.seed else [])]
+        digest = hashlib.sha256()
+        for path in files:
+            digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
+        return digest.hexdigest()
+
+    # The record of seeds is the CLI's own table, so that it and the harness agree on what was sown.
+
+    @property
+    def _file(self) -> Path:
+        return self.source / "seed.sql"
+
+    def _seed_is_due(self) -> bool:
+        if not self.seed:
+            return False
+        with psycopg.connect(self.dsn) as connection:
+            there = connection.execute("select to_regclass('supabase_migrations.seed_files')").fetchone()
+            if there is None or there[0] is None:
+                return True
+            row = connection.execute(
+                "select hash from supabase_migrations.seed_files where path = 'supabase/seed.sql'"
+            ).fetchone()
+        return row is None or row[0] != hashlib.sha256(self._file.read_bytes()).hexdigest()
+
+    def _sow(self) -> None:
+        content = self._file.read_bytes()
+        try:
+            with psycopg.connect(self.dsn) as connection:
+                connection.execute(content)
+                connection.execute(
+                    "create table if not exists supabase_migrations.seed_files"
+                    " (path text not null primary key, hash text not null)"
+                )
+                connection.execute(
+                    "insert into supabase_migrations.seed_files values ('supabase/seed.sql', %s)"
+                    " on conflict (path) do update set hash = excluded.hash",
+                    [hashlib.sha256(content).hexdigest()],
+                )
+        except psycopg.OperationalError:
+            raise
+        except psycopg.Error as error:
+            raise DeployError("supabase", f"supabase/seed.sql: {error}", "mend the seed") from error

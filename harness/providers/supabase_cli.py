@@ -1,0 +1,194 @@
+"""The real Supabase CLI: pure argv builders, and a thin executor.
+
+No password is ever an argument: the CLI is given a URL without one, and reads it from a file that libpq
+knows (PGPASSFILE, mode 0600). HOME points into the state directory, so nothing is written into the user's
+home, and the project is a copy, so nothing is written into the checkout.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from psycopg.conninfo import conninfo_to_dict
+
+from harness.errors import DeployError
+from harness.secrets import redact
+
+__all__ = ["SupabaseCli", "Target", "advisors", "migration_new", "push", "start", "stop"]
+
+
+@dataclass(frozen=True)
+class Target:
+    """A database as the CLI is told about it; ``password`` stays out of :attr:`url`."""
+
+    host: str
+    port: int
+    user: str
+    password: str
+    database: str
+    sslmode: str = "disable"
+
+    @classmethod
+    def from_dsn(cls, dsn: str) -> Target:
+        """From a libpq connection string. TLS is demanded wherever the host is not loopback."""
+        parts = {key: str(value) for key, value in conninfo_to_dict(dsn).items()}
+        host = parts.get("host", "127.0.0.1")
+        loopback = host in ("127.0.0.1", "::1", "localhost")
+        return cls(
+            host,
+            int(parts.get("port", "5432")),
+            parts.get("user", "postgres"),
+            parts.get("password", ""),
+            parts.get("dbname", "postgres"),
+            parts.get("sslmode", "disable" if loopback else "verify-full"),
+        )
+
+    @property
+    def url(self) -> str:
+        """Without a password: safe in an argument list."""
+        user, database = quote(self.user, safe=""), quote(self.database, safe="")
+        return f"postgresql://{user}@{self.host}:{self.port}/{database}?sslmode={self.sslmode}"
+
+    @property
+    def passfile_line(self) -> str:
+        """The line of a libpq password file for this database."""
+        fields = (self.host, str(self.port), self.database, self.user, self.password)
+        return ":".join(field.replace("\\", "\\\\").replace(":", "\\:") for field in fields) + "\n"
+
+
+def push(target: Target, *, dry_run: bool = False) -> list[str]:
+    """Apply pending migrations (``dry_run``: only name them)."""
+    return [
+        "db",
+        "push",
+        f"--remote={target.url}",
+        "--skip-vault",
+        *(["--dry-run"] if dry_run else ["--yes"]),
+    ]
+
+
+def advisors(target: Target, *, kind: str = "security", fail_on: str = "warn") -> list[str]:
+    """Lint the live schema; JSON on standard output, exit code 1 from the level ``fail_on`` on."""
+    options = ["--type", kind, "--level", "info", "--fail-on", fail_on, "-o", "json"]
+    return ["db", "advisors", f"--remote={target.url}", *options]
+
+
+def migration_new(name: str) -> list[str]:
+    """Create an empty migration called ``name``, its version being now."""
+    return ["migration", "new", name]
+
+
+def start(exclude: Sequence[str] = ("edge-runtime", "logflare", "vector", "realtime")) -> list[str]:
+    """Start the CLI's own stack of containers (needs a Docker engine) without the services ``exclude``."""
+    return ["start", "--yes", *(["--exclude", ",".join(exclude)] if exclude else [])]
+
+
+def stop() -> list[str]:
+    """Stop that stack; its data stays."""
+    return ["stop"]
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a command of the CLI ended with."""
+
+    argv: tuple[str, ...]
+    code: int
+    out: str
+    err: str
+
+    def json(self) -> Any:
+        """Standard output as JSON; an empty list when there is none ("No issues found")."""
+        text = self.out.strip()
+        return json.loads(text) if text else []
+
+
+class SupabaseCli:
+    """Runs the CLI of ``root`` (tools/node_modules) with everything that it writes under ``state``."""
+
+    def __init__(self, root: Path, state: Path) -> None:
+        self.root, self.state = root, state
+        self.executable = root / "tools" / "node_modules" / ".bin" / "supabase"
+
+    @contextlib.contextmanager
+    def project(self, source: Path | None = None) -> Iterator[Path]:
+        """A copy of ``supabase/`` (``source``) to work in; yields the directory that contains it."""
+        self.state.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix="project-", dir=self.state) as name:
+            ignore = shutil.ignore_patterns(".temp", ".branches")
+            shutil.copytree(source or self.root / "supabase", Path(name) / "supabase", ignore=ignore)
+            yield Path(name)
+
+    def run(
+        self, argv: Sequence[str], project: Path, target: Target | None = None, *, seconds: float = 60.0
+    ) -> Result:
+        """Run ``argv`` in ``project``; ``target`` brings the password; the caller judges the exit code.
+
+        Raises:
+            DeployError: when the CLI is not installed, or takes longer than ``seconds``.
+        """
+        if not self.executable.exists():
+            raise DeployError("supabase", "the Supabase CLI is not installed", "make setup")
+        command = [str(self.executable), *argv, "--workdir", str(project)]
+        with self._environment(target) as environment:
+            try:
+                done = subprocess.run(
+                    command,
+                    capture_output=True,
+                    text=True,
+                    timeout=seconds,
+                    check=False,
+                    stdin=subprocess.DEVNULL,
+                    cwd=project,
+                    env=environment,
+                )
+            except (OSError, subprocess.TimeoutExpired) as error:
+                raise DeployError("supabase", f"supabase {' '.join(argv[:2])}: {error}") from None
+        return Result(tuple(argv), done.returncode, done.stdout, done.stderr)
+
+    def must(
+        self, argv: Sequence[str], project: Path, target: Target | None = None, *, seconds: float = 60.0
+    ) -> Result:
+        """The same, where only exit code 0 will do.
+
+        Raises:
+            DeployError: on any other; the message ends with what the CLI said.
+        """
+        result = self.run(argv, project, target, seconds=seconds)
+        if result.code:
+            said = redact((result.out + result.err).strip()[-1500:])
+            what = f"supabase {' '.join(argv[:2])} ended with {result.code}: {said}"
+            raise DeployError("supabase", what)
+        return result
+
+    @contextlib.contextmanager
+    def _environment(self, target: Target | None) -> Iterator[dict[str, str]]:
+        home = self.state / "home"
+        home.mkdir(parents=True, exist_ok=True, mode=0o700)
+        environment = {
+            "PATH": os.environ.get("PATH", os.defpath),
+            "HOME": str(home),
+            "DO_NOT_TRACK": "1",
+            "SUPABASE_TELEMETRY_DISABLED": "1",
+            "NO_COLOR": "1",
+            "NO_UPDATE_NOTIFIER": "1",
+        }
+        if "DOCKER_HOST" in os.environ:
+            environment["DOCKER_HOST"] = os.environ["DOCKER_HOST"]
+        if target is None:
+            yield environment
+            return
+        with tempfile.NamedTemporaryFile("w", dir=home, prefix="pgpass-") as passfile:  # mode 0600
+            passfile.write(target.passfile_line)
+            passfile.flush()
+            yield {**environment, "PGPASSFILE": passfile.name}

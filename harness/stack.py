@@ -1,0 +1,155 @@
+"""The stack of one environment, as checks and providers see it: typed access, no logic of its own."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+import httpx
+
+from harness.environment import Environment
+from harness.errors import NoProvider
+from harness.providers.base import ComponentProvider, LogReader, Process
+from harness.secrets import Secret, SecretStore
+
+__all__ = ["Identities", "Processes", "Stack"]
+
+T = TypeVar("T")
+
+
+class Processes(Protocol):
+    """Control over the processes of a stack; what drills and negative controls use."""
+
+    def programs(self) -> list[Process]:
+        """Every program under the process manager."""
+        ...
+
+    def pid(self, program: str) -> int:
+        """The pid of ``program``; 0 when it is not running."""
+        ...
+
+    def stop(self, program: str) -> None:
+        """Stop ``program``; it stays stopped."""
+        ...
+
+    def start(self, program: str) -> None:
+        """Start ``program`` and wait until it is ready."""
+        ...
+
+    def restart(self, program: str) -> None:
+        """Stop, then start."""
+        ...
+
+    def kill(self, program: str) -> int:
+        """SIGKILL the program's main process, as a crash would; the pid it had."""
+        ...
+
+    def stopped(self, program: str) -> AbstractContextManager[None]:
+        """Stopped inside the block, started and ready again after it, whatever happens in it."""
+        ...
+
+    def paused(self, program: str) -> AbstractContextManager[None]:
+        """Its whole process tree under SIGSTOP inside the block, continued after it."""
+        ...
+
+
+class Identities(Protocol):
+    """Access tokens for test users."""
+
+    def user_id(self, name: str) -> str:
+        """The UUID of the test user ``name`` (``alice``, ``bob``, or any other word)."""
+        ...
+
+    def token(self, name: str, *, ttl_seconds: int = 600) -> Secret:
+        """An access token of the test user ``name``, as Supabase Auth would issue it."""
+        ...
+
+    def anon_key(self) -> Secret:
+        """The project's public key (role anon)."""
+        ...
+
+    def service_role_key(self) -> Secret:
+        """The project's service key (bypasses RLS)."""
+        ...
+
+
+@dataclass
+class Stack:
+    """One environment, ready to be deployed and asked.
+
+    ``root`` is the repository; ``state`` is `.harness/<environment>`, where run state, logs and evidence
+    go. ``database_dsn`` connects as the role `postgres` (owner of the schema, not a superuser).
+    """
+
+    root: Path
+    state: Path
+    environment: Environment
+    secrets: SecretStore
+    providers: dict[str, ComponentProvider] = field(default_factory=dict)
+    logs_source: LogReader | None = None
+    process_control: Processes | None = None
+    identities_source: Identities | None = None
+    dsn_source: Callable[[], str] | None = None
+    _clients: dict[str, httpx.Client] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def provider(self, component: str) -> ComponentProvider:
+        """The provider of ``component``.
+
+        Raises:
+            NoProvider: when nothing implements the provider that the environment names.
+        """
+        if component not in self.providers:
+            name = getattr(self.environment, component).provider
+            raise NoProvider(f"nothing implements {name!r} for {component} yet")
+        return self.providers[component]
+
+    def secret(self, reference: str) -> Secret:
+        """The secret behind ``reference``."""
+        return self.secrets.resolve(reference)
+
+    @property
+    def logs(self) -> LogReader:
+        """Reads what components log. Raises NoProvider where nothing can."""
+        return _present(self.logs_source, "reads logs")
+
+    @property
+    def processes(self) -> Processes:
+        """Controls processes. Raises NoProvider where nothing can."""
+        return _present(self.process_control, "controls processes")
+
+    @property
+    def identities(self) -> Identities:
+        """Access tokens for test users. Raises NoProvider where nothing issues them."""
+        return _present(self.identities_source, "issues access tokens")
+
+    @property
+    def database_dsn(self) -> str:
+        """A libpq connection string for the role `postgres`; contains the password: never print it."""
+        return _present(self.dsn_source, "connects to the database")()
+
+    def http(self, url: str) -> httpx.Client:
+        """A pooled client for the base ``url`` (connect 2 s, read 10 s; pass a longer one where needed)."""
+        with self._lock:
+            if url not in self._clients:
+                self._clients[url] = httpx.Client(
+                    base_url=url, timeout=httpx.Timeout(10.0, connect=2.0), trust_env=False
+                )
+            return self._clients[url]
+
+    def close(self) -> None:
+        """Close every pooled client."""
+        with self._lock:
+            for client in self._clients.values():
+                client.close()
+            self._clients.clear()
+
+
+def _present(value: T | None, does: str) -> T:
+    if value is None:
+        raise NoProvider(f"nothing {does} in this environment yet")
+    return value

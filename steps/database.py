@@ -1,0 +1,93 @@
+"""Steps about Supabase: row level security, storage, keys, backups, monitoring, migrations."""
+
+from __future__ import annotations
+
+from pytest_bdd import then
+
+from harness.asking import Ask
+from harness.checks import backups, database, migrations, rls, rls_declared, service_key, storage
+
+
+@then("its owner and the service role see a planted row of every table, and nobody else does")
+def _(ask: Ask) -> None:
+    ask(rls.reads)
+
+
+@then("nobody can insert, change or delete a row in another user's name")
+def _(ask: Ask) -> None:
+    ask(rls.writes)
+
+
+@then("updates and deletes without a filter touch only the caller's own rows, and no row can be given away")
+def _(ask: Ask) -> None:
+    ask(rls.unfiltered_writes)
+
+
+@then("every table, view and function of the exposed schema is declared and bound to its owner")
+def _(ask: Ask) -> None:
+    ask(rls_declared.declared)
+
+
+@then("Supabase's own security advisors have nothing to warn of")
+def _(ask: Ask) -> None:
+    ask(rls_declared.advised)
+
+
+@then("every storage bucket is private and limited exactly as declared")
+def _(ask: Ask) -> None:
+    ask(storage.buckets)
+
+
+@then("nobody lists, reads, adds, overwrites or deletes files in another user's folder")
+def _(ask: Ask) -> None:
+    ask(storage.objects)
+
+
+@then("no file of the repository holds a service role key")
+def _(ask: Ask) -> None:
+    ask(service_key.in_files)
+
+
+@then("no program has logged the service role key")
+def _(ask: Ask) -> None:
+    ask(service_key.in_logs)
+
+
+@then("no process has the service role key in its arguments or environment")
+def _(ask: Ask) -> None:
+    ask(service_key.in_processes)
+
+
+@then("expired, forged and unsigned service keys are refused, and the public key is no service key")
+def _(ask: Ask) -> None:
+    ask(service_key.not_forged)
+
+
+@then("a fresh backup brings back every table, row, policy and grant in an empty project")
+def _(ask: Ask) -> None:
+    ask(backups.restorable)
+
+
+@then("its monitoring answers, and no metric is out of bounds")
+def _(ask: Ask) -> None:
+    ask(database.monitored)
+
+
+@then("a new migration can be created, is the newest, and is all that a push would apply")
+def _(ask: Ask) -> None:
+    ask(migrations.created)
+
+
+@then("the migrations applied to an empty project make the live schema")
+def _(ask: Ask) -> None:
+    ask(migrations.from_scratch)
+
+
+@then("the migrations recorded in the database are those of the repository, unedited")
+def _(ask: Ask) -> None:
+    ask(migrations.recorded)
+
+
+@then("each reverse migration leaves the schema as it was before")
+def _(ask: Ask) -> None:
+    ask(migrations.reversible)

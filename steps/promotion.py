@@ -1,0 +1,60 @@
+"""Steps about where a release runs, how it gets there, and how it is taken back."""
+
+from __future__ import annotations
+
+from pytest_bdd import parsers, then
+
+from harness.asking import Ask
+from harness.checks import promotion, rollback, smoke, topology
+
+
+@then("a conversation goes through web, gateway, both models and the database, and is booked")
+def _(ask: Ask) -> None:
+    ask(smoke.conversation)
+
+
+@then(
+    parsers.parse("the component {component} is provided by {provider} and answers at its declared address")
+)
+def _(ask: Ask, component: str, provider: str) -> None:
+    ask(topology.placed[component], provider=provider)
+
+
+@then("everything that listens does so on loopback, and belongs to the stack")
+def _(ask: Ask) -> None:
+    ask(topology.loopback)
+
+
+@then("no two environments share a host, a project or a secret")
+def _(ask: Ask) -> None:
+    ask(topology.apart)
+
+
+@then("no commit holds a secret of this environment, a private key or a .env file")
+def _(ask: Ask) -> None:
+    ask(promotion.secrets_not_committed)
+
+
+@then(parsers.parse("the pipeline has passed {stage} for this very release"))
+def _(ask: Ask, stage: str) -> None:
+    ask(promotion.stage_passed, stage=stage)
+
+
+@then("its previous deployment is kept and can serve again")
+def _(ask: Ask) -> None:
+    ask(rollback.web_reverted)
+
+
+@then("its previous image is kept and can be deployed again")
+def _(ask: Ask) -> None:
+    ask(rollback.gateway_redeployed)
+
+
+@then("its newest backup can be restored into a project of its own")
+def _(ask: Ask) -> None:
+    ask(rollback.database_restored)
+
+
+@then("the previous model versions and configurations are kept and can be started again")
+def _(ask: Ask) -> None:
+    ask(rollback.inference_reconfigured)

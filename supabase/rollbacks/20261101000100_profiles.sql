@@ -1,0 +1,3 @@
+drop trigger create_profile on auth.users;
+drop function public.create_profile();
+drop table public.profiles;

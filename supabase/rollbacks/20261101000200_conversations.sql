@@ -1,0 +1,2 @@
+drop table public.conversations;
+drop function public.touch_updated_at();

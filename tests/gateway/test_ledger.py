@@ -1,0 +1,240 @@
+"""The ledger itself: exact, idempotent, append-only, and closed to everybody but its functions."""
+
+from __future__ import annotations
+
+import json
+import uuid
+
+import psycopg
+import pytest
+
+from harness.providers.local.bootstrap import scratch_database
+from harness.secrets import Secret
+from tests.gateway.stand import ROOT
+
+
+@pytest.fixture(scope="module")
+def own(cluster):
+    """A database of its own, whose ledger may be tampered with; yields its owner's connection string."""
+    with scratch_database(cluster.dsn("postgres", Secret("postgres-password")), "ledger") as dsn:
+        with psycopg.connect(dsn) as connection:
+            connection.execute((ROOT / "supabase/migrations/20261101000500_usage_ledger.sql").read_bytes())
+        yield dsn
+
+
+@pytest.fixture
+def owner(own):
+    """Its owner, in a transaction that is rolled back."""
+    with psycopg.connect(own) as connection:
+        yield connection
+        connection.rollback()
+
+
+def reserve(connection, *requests, **limits):
+    batch = {"ttl": 60, "user_tokens": 1000, "user_concurrency": 5, "thinking_tokens": 1500, **limits}
+    listed = [
+        {"id": one, "user": user, "model": model, "tokens": tokens, "request_id": "r"}
+        for one, user, model, tokens in requests
+    ]
+    query = "select usage.reserve(%s)"
+    return connection.execute(query, [json.dumps({**batch, "requests": listed})]).fetchone()[0]
+
+
+def settle(connection, *settlements):
+    listed = [
+        {"id": one, "prompt": prompt, "completion": completion, "outcome": "done"}
+        for one, prompt, completion in settlements
+    ]
+    return connection.execute("select usage.settle(%s)", [json.dumps(listed)]).fetchone()[0]
+
+
+def new():
+    return str(uuid.uuid4())
+
+
+def totals(connection, scope):
+    query = (
+        "select used, held from usage.totals where scope = %s and day = (now() at time zone 'utc')::date"
+    )
+    return connection.execute(query, [scope]).fetchone()
+
+
+def audit(connection):
+    return connection.execute("select problem from usage.audit()").fetchall()
+
+
+def test_one_batch_decides_in_order(owner):
+    a, b = new(), new()
+    answers = reserve(
+        owner,
+        (new(), a, "instant", 600),
+        (new(), a, "instant", 600),
+        (new(), a, "thinking", 400),
+        (new(), b, "thinking", 1000),
+        (new(), b, "thinking", 200),
+        (new(), b, "instant", 1),
+    )
+    assert answers == ["ok", "user_tokens", "ok", "ok", "user_tokens", "user_tokens"]
+    assert totals(owner, a) == (0, 1000) and totals(owner, "thinking") == (0, 1400)
+    assert reserve(owner, (new(), new(), "thinking", 101)) == ["thinking_tokens"]
+    assert audit(owner) == []
+
+
+def test_settling_is_idempotent_and_books_late_actuals(owner):
+    user, one, two = new(), new(), new()
+    reserve(owner, (one, user, "thinking", 100), (two, user, "instant", 100))
+    assert settle(owner, (one, 7, 3), (one, 7, 3)) == []
+    assert settle(owner, (one, 70, 30)) == []
+    assert totals(owner, user) == (10, 100) and totals(owner, "thinking") == (10, 0)
+    owner.execute("update usage.reservations set expires_at = now() - interval '1 s'")
+    assert owner.execute("select usage.sweep()").fetchone() == (1,)
+    assert owner.execute("select usage.sweep()").fetchone() == (0,)
+    assert totals(owner, user) == (10, 0)
+    assert settle(owner, (two, 5, 5)) == [] and settle(owner, (two, 5, 5)) == []
+    assert totals(owner, user) == (20, 0)
+    stranger = new()
+    assert [str(found) for found in settle(owner, (stranger, 1, 1))] == [stranger]
+    assert audit(owner) == []
+
+
+def test_renewal_and_expiry_of_concurrency(owner):
+    user = new()
+    ids = [new() for _ in range(3)]
+    limits = {"user_concurrency": 2, "ttl": 2}
+    assert reserve(owner, *((one, user, "instant", 1) for one in ids), **limits) == [
+        "ok",
+        "ok",
+        "user_concurrency",
+    ]
+    owner.execute(
+        "update usage.reservations set expires_at = now() - interval '1 s' where id = %s", [ids[0]]
+    )
+    assert reserve(owner, (new(), user, "instant", 1), **limits) == ["ok"]
+    assert owner.execute("select usage.renew(%s::uuid[], 60)", [ids]).fetchone() == (2,)
+
+
+TAMPERED = {
+    "a total lowered": "update usage.totals set used = 0 where scope <> 'thinking'",
+    "the budget lowered": "update usage.totals set used = 0 where scope = 'thinking'",
+    "held lowered": "update usage.totals set held = 0",
+    "an entry changed": "update usage.entries set completion_tokens = 1 where kind = 'settled'",
+    "an entry and its total changed": """update usage.entries set completion_tokens = completion_tokens - 1;
+        update usage.totals t set used = (select sum(prompt_tokens + completion_tokens) from usage.entries e
+          where t.scope in (e.user_id::text, e.model))""",
+    "the last entry deleted": "delete from usage.entries where id = (select max(id) from usage.entries)",
+    "an entry deleted, totals made to fit": """delete from usage.entries
+          where id = (select max(id) from usage.entries);
+        update usage.totals t set used = (select sum(prompt_tokens + completion_tokens) from usage.entries e
+          where t.scope in (e.user_id::text, e.model))""",
+    "a total deleted": "delete from usage.totals where scope = 'thinking'",
+    "a reservation deleted": "delete from usage.reservations",
+}
+
+
+@pytest.mark.parametrize("name", TAMPERED)
+def test_tampering_shows(owner, name):
+    user, ids = new(), [new() for _ in range(4)]
+    reserve(owner, *((one, user, "thinking", 100) for one in ids))
+    settle(owner, *((one, 7, 5) for one in ids[:3]))
+    assert audit(owner) == []
+    owner.execute("alter table usage.entries disable trigger all")
+    owner.execute(TAMPERED[name])
+    assert audit(owner) != []
+
+
+def test_entries_are_append_only_even_for_their_owner(owner):
+    user, one = new(), new()
+    reserve(owner, (one, user, "instant", 10))
+    settle(owner, (one, 1, 1))
+    for statement in (
+        "update usage.entries set prompt_tokens = 0",
+        "delete from usage.entries",
+        "truncate usage.entries",
+    ):
+        with (
+            pytest.raises(psycopg.errors.InsufficientPrivilege, match="append-only"),
+            owner.transaction(),
+        ):
+            owner.execute(statement)
+
+
+FORBIDDEN = [
+    "select * from usage.totals",
+    "select * from usage.entries",
+    "select * from usage.reservations",
+    "select * from usage.switches",
+    "update usage.switches set open = true",
+    "insert into usage.totals (scope, day) values ('x', now())",
+    "delete from usage.totals",
+    "select usage.audit()",
+    "select usage.lock_totals('{}', '{}')",
+    "select usage.link('', null, '', null, '', null, 1, 1, 1)",
+    "create table usage.mine (x int)",
+    "create function usage.mine() returns int language sql as 'select 1'",
+    "create table public.mine (x int)",
+    "set role postgres",
+    "set role service_role",
+]
+
+
+@pytest.mark.parametrize("statement", FORBIDDEN)
+def test_the_gateway_may_only_call_its_functions(gateway_url, statement):
+    with psycopg.connect(gateway_url) as connection:
+        assert connection.execute("select usage.ping()").fetchone() == ([],)
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            connection.execute(statement)
+
+
+@pytest.mark.parametrize("role", ["anon", "authenticated", "service_role"])
+@pytest.mark.parametrize(
+    "call",
+    [
+        "usage.reserve('{}')",
+        "usage.settle('[]')",
+        "usage.renew('{}', 1)",
+        "usage.sweep()",
+        "usage.ping()",
+        "usage.audit()",
+    ],
+)
+def test_nobody_else_may_call_them(own, role, call):
+    with psycopg.connect(own) as connection:
+        connection.execute(f"set local role {role}")
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            connection.execute(f"select {call}")
+
+
+def test_users_see_their_own_usage_only(owner):
+    alice, bob = new(), new()
+    for user, tokens in ((alice, 3), (bob, 5)):
+        one = new()
+        reserve(owner, (one, user, "thinking", 100))
+        settle(owner, (one, tokens, tokens))
+    for user, seen in ((alice, [(6, 0)]), (bob, [(10, 0)]), (new(), [])):
+        claims = json.dumps({"sub": user, "role": "authenticated"})
+        owner.execute("select set_config('request.jwt.claims', %s, true)", [claims])
+        owner.execute("set local role authenticated")
+        query = "select tokens_used, tokens_reserved from public.my_usage"
+        assert owner.execute(query).fetchall() == seen
+        assert len(owner.execute("select scope from usage.totals").fetchall()) == len(seen)
+        owner.execute("reset role")
+    owner.execute("set local role anon")
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        owner.execute("select * from public.my_usage")
+
+
+def test_definer_functions_have_a_fixed_search_path(owner):
+    query = """select proname, prosecdef, proconfig from pg_proc
+        where pronamespace = 'usage'::regnamespace"""
+    rows = owner.execute(query).fetchall()
+    assert {name for name, definer, _ in rows if definer} == {"reserve", "settle", "renew", "sweep", "ping"}
+    assert all(config == ['search_path=""'] for _, _, config in rows)
+
+
+def test_the_rollback_reverses_the_migration(owner):
+    name = "20261101000500_usage_ledger.sql"
+    owner.execute((ROOT / "supabase/rollbacks" / name).read_bytes())
+    left = owner.execute("select to_regnamespace('usage'), to_regclass('public.my_usage')").fetchone()
+    assert left == (None, None)
+    owner.execute((ROOT / "supabase/migrations" / name).read_bytes())
+    assert audit(owner) == []

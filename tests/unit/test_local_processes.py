@@ -1,0 +1,161 @@
+"""The local process manager: starts, replaces, restarts, pauses, stops, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+
+from harness.errors import DeployError
+from harness.providers.base import Program
+from harness.providers.local.processes import LocalProcesses
+from harness.providers.local.supervisor import MARKER
+from harness.waiting import wait_until
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def web_server(port: int, **changes: object) -> Program:
+    def ready() -> bool:
+        try:
+            return httpx.get(f"http://127.0.0.1:{port}/", timeout=1, trust_env=False).is_success
+        except httpx.TransportError:
+            return False
+
+    settings = {"env": {"SENTINEL": "s3ntinel-value"}, "ready_seconds": 10.0, "port": port, **changes}
+    argv = [sys.executable, "-m", "http.server", "--bind", "127.0.0.1", str(port)]
+    return Program("files", "web", argv, ready, **settings)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def processes(tmp_path: Path):
+    manager = LocalProcesses(tmp_path / "state")
+    yield manager
+    manager.shutdown()
+
+
+def test_a_second_apply_changes_nothing_a_changed_program_is_replaced(processes: LocalProcesses) -> None:
+    port = free_port()
+    assert processes.apply(web_server(port)) is True
+    pid = processes.pid("files")
+    assert processes.apply(web_server(port)) is False
+    assert processes.pid("files") == pid
+    assert processes.apply(web_server(port, digest="other")) is True
+    assert processes.pid("files") != pid
+
+
+def test_a_killed_program_comes_back(processes: LocalProcesses) -> None:
+    processes.apply(web_server(free_port()))
+    old = processes.kill("files")
+    wait_until("restarted", lambda: processes.pid("files") not in (0, old), seconds=10)
+
+
+def test_a_paused_program_is_continued_even_when_the_block_raises(processes: LocalProcesses) -> None:
+    program = web_server(free_port())
+    processes.apply(program)
+    with pytest.raises(RuntimeError, match="boom"), processes.paused("files"):
+        assert not program.ready()
+        raise RuntimeError("boom")
+    assert program.ready()
+
+
+def test_a_taken_port_names_its_holder(processes: LocalProcesses) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        with pytest.raises(DeployError, match=rf"port {port} is taken by pid {os.getpid()}"):
+            processes.apply(web_server(port))
+
+
+def test_a_program_that_does_not_start_shows_its_last_words(processes: LocalProcesses) -> None:
+    argv = [sys.executable, "-c", "raise SystemExit('no such thing as a free port')"]
+    program = Program("dies", "web", argv, lambda: False, ready_seconds=20)
+    with pytest.raises(DeployError, match="no such thing as a free port"):
+        processes.apply(program)
+
+
+def test_secrets_are_neither_in_arguments_nor_readable_by_others(processes: LocalProcesses) -> None:
+    processes.apply(web_server(free_port()))
+    everything = [" ".join(p.cmdline()) for p in psutil.process_iter() if p.is_running()]
+    assert not [line for line in everything if "s3ntinel" in line]
+    files = [p for p in processes.state.rglob("*") if p.is_file()]
+    holders = [p for p in files if "s3ntinel" in p.read_text(errors="replace")]
+    assert [p.name for p in holders] == ["files.json"]
+    assert holders[0].stat().st_mode & 0o077 == 0
+
+
+def test_nothing_outlives_a_killed_process_manager(processes: LocalProcesses) -> None:
+    processes.apply(web_server(free_port()))
+    child = psutil.Process(processes.pid("files"))
+    os.kill(processes.supervisor.pid(), signal.SIGKILL)
+    child.wait(timeout=10)
+    assert processes.supervisor.strays() == []
+
+
+def test_shutdown_sweeps_strays(processes: LocalProcesses) -> None:
+    processes.apply(web_server(free_port()))
+    pid = processes.pid("files")
+    processes.shutdown()
+    assert not psutil.pid_exists(pid)
+    assert not processes.supervisor.running()
+
+
+def test_what_this_run_is_just_starting_is_no_stray(processes: LocalProcesses) -> None:
+    """A child that appears while strays are looked for must not be taken for one of an earlier run."""
+    env = {**os.environ, MARKER: str(processes.state)}
+    argv = [sys.executable, "-c", "import time; time.sleep(60)"]
+    with subprocess.Popen(argv, env=env) as child:
+        wait_until("started", lambda: processes.supervisor._is_ours(psutil.Process(child.pid)), seconds=10)
+        assert processes.supervisor.strays() == []
+        assert processes.supervisor.sweep() == []
+        assert child.poll() is None
+        child.kill()
+
+
+def test_what_a_killed_run_left_behind_is_a_stray(processes: LocalProcesses) -> None:
+    """The child of a process that was killed, as `next build` is when a run is."""
+    script = (
+        "import os, subprocess, sys\n"
+        "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'],"
+        " stdout=subprocess.DEVNULL)\n"
+        "print(child.pid, flush=True)\n"
+        "os._exit(0)\n"
+    )
+    env = {**os.environ, MARKER: str(processes.state)}
+    done = subprocess.run(
+        [sys.executable, "-c", script], env=env, stdout=subprocess.PIPE, timeout=20, check=True
+    )
+    pid = int(done.stdout)
+    assert [stray.pid for stray in processes.supervisor.strays()] == [pid]
+    assert f"(pid {pid})" in processes.supervisor.sweep()[0]
+    assert not psutil.pid_exists(pid)
+
+
+def test_an_orphan_without_the_mark_is_stopped_as_well(processes: LocalProcesses, tmp_path: Path) -> None:
+    """Some servers overwrite their environment, and a crash of their parent leaves them behind."""
+    note = tmp_path / "pid"
+    script = (
+        "import pathlib, subprocess, sys, time\n"
+        "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'], env={})\n"
+        f"pathlib.Path({str(note)!r}).write_text(str(child.pid))\n"
+        "time.sleep(60)\n"
+    )
+    argv = [sys.executable, "-c", script]
+    processes.apply(Program("parent", "web", argv, note.exists, ready_seconds=10))
+    orphan = psutil.Process(int(note.read_text()))
+    processes.kill("parent")
+    wait_until("orphaned", lambda: orphan.ppid() == 1, seconds=10)
+    assert any(f"(pid {orphan.pid})" in name for name in processes.shutdown())
+    assert not orphan.is_running()

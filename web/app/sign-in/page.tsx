@@ -1,0 +1,7 @@
+import { SignIn } from "@/components/sign-in";
+
+export const metadata = { title: "Sign in" };
+
+export default function SignInPage() {
+  return <SignIn />;
+}
