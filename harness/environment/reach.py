@@ -47,6 +47,8 @@ def _missing_secrets(environment: Environment, secrets: SecretStore) -> list[Pro
 def targets(environment: Environment) -> dict[Target, list[str]]:
     """Every host and port that the environment names, with the paths that name it."""
     found: dict[Target, list[str]] = defaultdict(list)
+    for machine in environment.machines.hosts if environment.machines else ():
+        found[machine.address, machine.ssh_port].append(f"machines.{machine.name}")
     for component in COMPONENTS:
         part = getattr(environment, component)
         if part.provider == "local" and getattr(part, "engine", "") != "url":
@@ -61,14 +63,8 @@ def _targets_of(part: object) -> Iterator[tuple[str, Target]]:
         if url := getattr(part, field, None):
             parts = urlsplit(url)
             yield field, (parts.hostname or "", parts.port or {"http": 80, "https": 443}[parts.scheme])
-    for field, port in (
-        ("host", 22),
-        ("hosts", 22),
-        ("database_host", getattr(part, "database_port", 5432)),
-    ):
-        names = getattr(part, field, ())
-        for name in (names,) if isinstance(names, str) else names:
-            yield field, (name, port)
+    if name := getattr(part, "database_host", None):
+        yield "database_host", (name, getattr(part, "database_port", 5432))
 
 
 def _unreachable(wanted: dict[Target, list[str]]) -> list[Problem]:

@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 from harness.environment import Environment
 from harness.environment.gateway import LocalGateway
-from harness.environment.supabase import LocalSupabase
+from harness.environment.supabase import CloudSupabase, HostSupabase, LocalSupabase
 from harness.secrets import Secret, SecretStore
 
 __all__ = ["Settings", "fingerprint", "gateway_settings", "reveal", "source_digest", "source_release"]
@@ -52,7 +52,7 @@ def _place(environment: Environment) -> Settings:
     """What depends on where the gateway and its Supabase are."""
     gateway, supabase = environment.gateway, environment.supabase
     settings: Settings = {}
-    if not isinstance(supabase, LocalSupabase):  # hosted projects sign with ES256 keys that they publish
+    if isinstance(supabase, CloudSupabase):  # hosted projects sign with ES256 keys that they publish
         settings["GATEWAY_JWKS_URL"] = f"{supabase.api_url}/auth/v1/.well-known/jwks.json"
     if isinstance(gateway, LocalGateway):
         settings["GATEWAY_HOST"] = "127.0.0.1"
@@ -70,7 +70,12 @@ def _database_url(environment: Environment, secrets: SecretStore) -> Secret:
     supabase = environment.supabase
     if isinstance(supabase, LocalSupabase):
         return Secret(f"postgresql://gateway:{password}@127.0.0.1:{supabase.database_port}/postgres")
-    return Secret(f"postgresql://gateway:{password}@{supabase.database_host}:5432/postgres?sslmode=require")
+    if isinstance(supabase, HostSupabase) and environment.machines is not None:
+        host = environment.machines.host(supabase.host)
+        where = f"{host.private_address or host.address}:{supabase.database_port}"
+        return Secret(f"postgresql://gateway:{password}@{where}/postgres")
+    where = getattr(supabase, "database_host", "")
+    return Secret(f"postgresql://gateway:{password}@{where}:5432/postgres?sslmode=require")
 
 
 def source_digest(root: Path) -> str:
