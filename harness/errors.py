@@ -4,7 +4,8 @@
     ├── ConfigurationError       environment files, secret references, flags (all problems at once)
     ├── DeployError              a provider could not bring a component to its declared state
     ├── DeadlineExceeded         a wait ran out; carries what was last seen
-    └── NoProvider               nothing implements this provider for this component yet
+    ├── NoProvider               nothing implements this provider for this component yet
+    └── Unreachable              a machine did not let us in, or did not answer
 
 A contradiction between the world and a checklist is not an error: it is Evidence with the verdict
 ``refuted``.
@@ -22,6 +23,7 @@ __all__ = [
     "HarnessError",
     "NoProvider",
     "Problem",
+    "Unreachable",
 ]
 
 
@@ -70,3 +72,11 @@ class DeadlineExceeded(HarnessError):
 
 class NoProvider(HarnessError):
     """The environment names a provider that nothing implements for what was asked."""
+
+
+class Unreachable(HarnessError):
+    """A machine did not let us in, or did not answer: an outage, not a finding."""
+
+    def __init__(self, machine: str, why: str) -> None:
+        self.machine, self.why = machine, why
+        super().__init__(f"{machine}: {why}")

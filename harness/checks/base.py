@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import psycopg
 
-from harness.errors import DeadlineExceeded, HarnessError, NoProvider
+from harness.errors import DeadlineExceeded, HarnessError, NoProvider, Unreachable
 from harness.evidence import Evidence, blocked, unreachable
 
 if TYPE_CHECKING:
@@ -81,8 +81,8 @@ class Check:
             return blocked(f"no provider: {error}")
         except (httpx.TransportError, psycopg.OperationalError, ConnectionError, TimeoutError) as error:
             return unreachable(_where(error) or self.component, error)
-        except DeadlineExceeded as error:
-            return unreachable(self.component, str(error))
+        except (DeadlineExceeded, Unreachable) as error:
+            return unreachable(getattr(error, "machine", self.component), getattr(error, "why", str(error)))
         except HarnessError as error:
             return blocked(str(error))
         except Exception as error:

@@ -54,7 +54,10 @@ def test_a_secret_of_two_places_is_one_problem(staging, tmp_path: Path) -> None:
     gateway = staging.gateway.model_copy(update={"database_password": staging.gateway.metrics_token})
     environment = staging.model_copy(update={"gateway": gateway})
     found = [str(problem) for problem in preflight(environment, SecretStore(tmp_path, tmp_path))]
-    expected = "gateway.metrics_token, gateway.database_password: the environment variable STAGING_METRICS_TOKEN is not set"
+    expected = (
+        "gateway.metrics_token, gateway.database_password: "
+        "the environment variable STAGING_METRICS_TOKEN is not set"
+    )
     assert found.count(expected) == 1
 
 
