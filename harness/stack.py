@@ -13,6 +13,7 @@ import httpx
 
 from harness.environment import Environment
 from harness.errors import NoProvider
+from harness.hosts.ssh import Remote
 from harness.providers.base import ComponentProvider, LogReader, Process
 from harness.secrets import Secret, SecretStore
 
@@ -94,6 +95,7 @@ class Stack:
     process_control: Processes | None = None
     identities_source: Identities | None = None
     dsn_source: Callable[[], str] | None = None
+    _remote: Remote | None = None
     _clients: dict[str, httpx.Client] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -132,6 +134,21 @@ class Stack:
         """A libpq connection string for the role `postgres`; contains the password: never print it."""
         return _present(self.dsn_source, "connects to the database")()
 
+    @property
+    def remote(self) -> Remote:
+        """The environment's machines over ssh; connections are made when they are first used.
+
+        Raises:
+            NoProvider: when the environment has no machines.
+        """
+        machines = self.environment.machines
+        if machines is None:
+            raise NoProvider("this environment declares no machines")
+        with self._lock:
+            if self._remote is None:
+                self._remote = Remote(machines, self.secret(machines.ssh.key), self.root, self.state)
+            return self._remote
+
     def http(self, url: str) -> httpx.Client:
         """A pooled client for the base ``url`` (connect 2 s, read 10 s; pass a longer one where needed)."""
         with self._lock:
@@ -142,8 +159,11 @@ class Stack:
             return self._clients[url]
 
     def close(self) -> None:
-        """Close every pooled client."""
+        """Close every pooled client and every connection to a machine."""
         with self._lock:
+            if self._remote is not None:
+                self._remote.close()
+                self._remote = None
             for client in self._clients.values():
                 client.close()
             self._clients.clear()
