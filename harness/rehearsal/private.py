@@ -1,0 +1,94 @@
+"""The private network of a rehearsal: WireGuard between all servers and this machine.
+
+wireguard-go, in user space, so that no kernel module is needed. Every pair of peers has a tunnel of its own;
+who is on the network is exactly who has a `private_address`. This machine is on it by a container that
+shares its network: when that container goes, so does the interface.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.rehearsal.keys import WireguardKey, wireguard_key
+from harness.rehearsal.topology import Topology
+
+__all__ = ["OPERATOR", "Peer", "operator_script", "peers_of", "wg_quick"]
+
+OPERATOR = "operator"
+_DEFAULT_PORT = 51820
+_KEEPALIVE_SECONDS = 15
+"""This machine has no fixed port, so the others learn where it is from what it sends."""
+
+
+@dataclass(frozen=True)
+class Peer:
+    """One end of the private network. ``endpoint`` is None where the others must wait to be called."""
+
+    name: str
+    address: str
+    endpoint: str | None
+    key: WireguardKey
+
+
+def peers_of(topology: Topology, keys: Path) -> dict[str, Peer]:
+    """Everybody on the private network, by name; their keys are kept in ``keys``."""
+    port = topology.machines.private_network.port or _DEFAULT_PORT
+    found = {
+        host.name: Peer(
+            host.name, host.private_address, f"{host.address}:{port}", wireguard_key(keys / f"{host.name}.wg")
+        )
+        for host in topology.hosts
+        if host.private_address is not None
+    }
+    if (address := topology.machines.operator_private_address) is not None:
+        found[OPERATOR] = Peer(OPERATOR, address, None, wireguard_key(keys / f"{OPERATOR}.wg"))
+    return found
+
+
+def wg_quick(me: Peer, everybody: Mapping[str, Peer], topology: Topology) -> str:
+    """The configuration of ``me`` for wg-quick; contains its private key."""
+    length = topology.private.prefixlen
+    lines = ["[Interface]", f"Address = {me.address}/{length}", *_interface(me, topology)]
+    return "\n".join([*lines, *_others(me, everybody)]) + "\n"
+
+
+def wg_setconf(me: Peer, everybody: Mapping[str, Peer], topology: Topology) -> str:
+    """The same for `wg setconf`, which knows no addresses."""
+    return "\n".join(["[Interface]", *_interface(me, topology), *_others(me, everybody)]) + "\n"
+
+
+def operator_script(topology: Topology, address: str) -> str:
+    """What this machine's container runs: the interface stays for as long as it does."""
+    name = topology.operator_interface
+    return f"""\
+set -eu
+ip link del {name} 2>/dev/null || :  # of a container that was killed: wireguard-go makes it anew
+WG_PROCESS_FOREGROUND=1 wireguard-go --foreground {name} &
+until wg show {name} >/dev/null 2>&1; do kill -0 $!; sleep 0.05; done
+wg setconf {name} /etc/wireguard/{name}.conf
+ip address add {address}/{topology.private.prefixlen} dev {name}
+ip link set {name} mtu 1420 up
+touch /run/ready
+wait $!
+"""
+
+
+def _interface(me: Peer, topology: Topology) -> list[str]:
+    port = topology.machines.private_network.port or _DEFAULT_PORT
+    listen = [f"ListenPort = {port}"] if me.endpoint else []
+    return [f"PrivateKey = {me.key.private}", *listen]
+
+
+def _others(me: Peer, everybody: Mapping[str, Peer]) -> list[str]:
+    lines = []
+    for peer in everybody.values():
+        if peer.name == me.name:
+            continue
+        lines += ["", "[Peer]", f"PublicKey = {peer.key.public}", f"AllowedIPs = {peer.address}/32"]
+        if peer.endpoint:
+            lines.append(f"Endpoint = {peer.endpoint}")
+        if me.endpoint is None:
+            lines.append(f"PersistentKeepalive = {_KEEPALIVE_SECONDS}")
+    return lines
