@@ -13,6 +13,7 @@ import httpx
 
 from harness.environment import Environment
 from harness.errors import NoProvider
+from harness.hosts.fleet import Fleet
 from harness.hosts.ssh import Remote
 from harness.providers.base import ComponentProvider, LogReader, Process
 from harness.secrets import Secret, SecretStore
@@ -96,6 +97,7 @@ class Stack:
     identities_source: Identities | None = None
     dsn_source: Callable[[], str] | None = None
     _remote: Remote | None = None
+    _fleet: Fleet | None = None
     _clients: dict[str, httpx.Client] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -149,6 +151,19 @@ class Stack:
                 self._remote = Remote(machines, self.secret(machines.ssh.key), self.root, self.state)
             return self._remote
 
+    @property
+    def fleet(self) -> Fleet:
+        """The environment's machines: what they say of themselves, and what keeps them apart.
+
+        Raises:
+            NoProvider: when the environment has no machines.
+        """
+        remote = self.remote
+        with self._lock:
+            if self._fleet is None and self.environment.machines is not None:
+                self._fleet = Fleet(self.environment.machines, remote)
+        return _present(self._fleet, "reaches machines")
+
     def http(self, url: str) -> httpx.Client:
         """A pooled client for the base ``url`` (connect 2 s, read 10 s; pass a longer one where needed)."""
         with self._lock:
@@ -163,7 +178,7 @@ class Stack:
         with self._lock:
             if self._remote is not None:
                 self._remote.close()
-                self._remote = None
+                self._remote = self._fleet = None
             for client in self._clients.values():
                 client.close()
             self._clients.clear()
