@@ -1,4 +1,4 @@
-"""Tears a rehearsal down by its label: containers, networks, volumes, routes, processes; nothing is left."""
+"""Tears a rehearsal down by its label: no container, network, volume, route or process is left."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def _remove(client: docker.DockerClient, topology: Topology, programs: tuple[str
     return Removed(
         programs,
         tuple(sorted(str(container.name) for container in containers)),
-        tuple(network.name for network in networks),
+        tuple(str(network.name) for network in networks),
         tuple(sorted(volume.name for volume in volumes)),
         release(topology),
         release_engine(client),
@@ -96,4 +96,6 @@ def _require_ours(topology: Topology, containers: list[Container]) -> None:
     owners = {container.labels.get(STATE_LABEL, "") for container in containers} - {str(topology.state)}
     for owner in sorted(owners):
         if Path(owner).is_dir():  # else that checkout is gone, and nobody could take it down any more
-            raise HarnessError(f"{topology.name} was raised by another checkout ({owner}): take it down there")
+            raise HarnessError(
+                f"{topology.name} was raised by another checkout ({owner}): take it down there"
+            )

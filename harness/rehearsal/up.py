@@ -15,7 +15,7 @@ from harness.providers.local.processes import LocalProcesses
 from harness.rehearsal.engine import ENGINE_ERRORS, Say, ensure_engine
 from harness.rehearsal.furnishing import furnish_state, machine_files, operator_files
 from harness.rehearsal.hosts import Specification, ensure, machine, standing
-from harness.rehearsal.image import ensure_image
+from harness.rehearsal.image import ensure_images
 from harness.rehearsal.network import contain, ensure_network
 from harness.rehearsal.pki import ensure_pki
 from harness.rehearsal.private import OPERATOR, operator_script, peers_of
@@ -55,7 +55,7 @@ def raise_rehearsal(environment: Environment, root: Path, say: Say) -> Raised:
 
 
 def _raise(client: docker.DockerClient, environment: Environment, topology: Topology, say: Say) -> Raised:
-    image = ensure_image(client, say)
+    image = ensure_images(client, say)
     contain(topology)
     ensure_network(client, topology)
     wanted = _specifications(environment, topology, image)
@@ -110,7 +110,9 @@ def _await_boot(environment: Environment, topology: Topology) -> None:
         HarnessError: naming the machines that do not, and what failed on them.
     """
     store = SecretStore(topology.root, topology.state)
-    remote = Remote(topology.machines, store.resolve(topology.machines.ssh.key), topology.root, topology.state)
+    remote = Remote(
+        topology.machines, store.resolve(topology.machines.ssh.key), topology.root, topology.state
+    )
     names = [host.name for host in topology.hosts]
 
     def one(name: str) -> str:
