@@ -62,13 +62,12 @@ def operator_script(topology: Topology, address: str) -> str:
     name = topology.operator_interface
     return f"""\
 set -eu
-ip link del {name} 2>/dev/null || :  # of a container that was killed: wireguard-go makes it anew
-WG_PROCESS_FOREGROUND=1 wireguard-go --foreground {name} &
+if ip link show {name} >/dev/null 2>&1; then ip link del {name}; fi  # of one that is just ending
+wireguard-go --foreground {name} &
 until wg show {name} >/dev/null 2>&1; do kill -0 $!; sleep 0.05; done
 wg setconf {name} /etc/wireguard/{name}.conf
 ip address add {address}/{topology.private.prefixlen} dev {name}
 ip link set {name} mtu 1420 up
-touch /run/ready
 wait $!
 """
 
