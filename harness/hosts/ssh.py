@@ -262,6 +262,13 @@ class Remote:
             if local.startswith("/"):
                 Path(local).unlink(missing_ok=True)
 
+    def lead(self, machine: str, there: str) -> str:
+        """The same for HOST:PORT and until :meth:`close`: 127.0.0.1:PORT to connect to here."""
+        self._open(machine)
+        local = self._local(there)
+        self._control(machine, "forward", "-L", f"{local}:{there}")
+        return local
+
     def close(self) -> None:
         """End every connection; what this opened is left on no machine."""
         for name in sorted(self._opened):

@@ -73,7 +73,7 @@ def _database_url(environment: Environment, secrets: SecretStore) -> Secret:
     if isinstance(supabase, HostSupabase) and environment.machines is not None:
         host = environment.machines.host(supabase.host)
         where = f"{host.private_address or host.address}:{supabase.database_port}"
-        return Secret(f"postgresql://gateway:{password}@{where}/postgres")
+        return Secret(f"postgresql://gateway:{password}@{where}/postgres?sslmode=require")
     where = getattr(supabase, "database_host", "")
     return Secret(f"postgresql://gateway:{password}@{where}:5432/postgres?sslmode=require")
 
