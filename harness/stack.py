@@ -13,8 +13,13 @@ from typing import Protocol, TypeVar
 import httpx
 
 from harness.environment import Environment
+<<<<<<< HEAD
 from harness.errors import ConfigurationError, NoProvider, Problem
 from harness.hosts.place import Place
+=======
+from harness.errors import NoProvider
+from harness.hosts.fleet import Fleet
+>>>>>>> 6af6843 (Machines say what they are in one read, and get their firewall from the environment file)
 from harness.hosts.ssh import Remote
 from harness.providers.base import ComponentProvider, LogReader, Process
 from harness.secrets import Secret, SecretStore
@@ -106,6 +111,7 @@ class Stack:
     identities_source: Identities | None = None
     dsn_source: Callable[[], str] | None = None
     _remote: Remote | None = None
+    _fleet: Fleet | None = None
     _trust: ssl.SSLContext | None = None
     _clients: dict[str, httpx.Client] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -161,6 +167,19 @@ class Stack:
             return self._remote
 
     @property
+    def fleet(self) -> Fleet:
+        """The environment's machines: what they say of themselves, and what keeps them apart.
+
+        Raises:
+            NoProvider: when the environment has no machines.
+        """
+        remote = self.remote
+        with self._lock:
+            if self._fleet is None and self.environment.machines is not None:
+                self._fleet = Fleet(self.environment.machines, remote)
+        return _present(self._fleet, "reaches machines")
+
+    @property
     def tls_ca(self) -> Path | None:
         """The file with the authority that the environment declares beside those of the system, if any."""
         declared = getattr(self.environment.gateway, "tls", None)
@@ -197,7 +216,7 @@ class Stack:
         with self._lock:
             if self._remote is not None:
                 self._remote.close()
-                self._remote = None
+                self._remote = self._fleet = None
             for client in self._clients.values():
                 client.close()
             self._clients.clear()

@@ -26,7 +26,7 @@ from harness.errors import HarnessError, Unreachable
 from harness.secrets import Secret, redact
 from harness.waiting import wait_until
 
-__all__ = ["CommandFailed", "CommandResult", "Remote", "ssh_argv"]
+__all__ = ["CommandFailed", "CommandResult", "Conversation", "Remote", "ssh_argv"]
 
 CONNECT_SECONDS = 5
 _SSH_FAILED = 255
@@ -103,6 +103,47 @@ class Files:
     sockets: Path
 
 
+class Conversation:
+    """A program on a machine that answers in lines."""
+
+    def __init__(self, machine: str, process: subprocess.Popen[bytes]) -> None:
+        self._machine, self._process = machine, process
+
+    def say(self, data: bytes) -> None:
+        """Send ``data`` (whole lines).
+
+        Raises:
+            Unreachable: when the program has ended.
+        """
+        pipe = self._process.stdin
+        try:
+            if pipe is not None:
+                pipe.write(data)
+                pipe.flush()
+        except BrokenPipeError:
+            raise Unreachable(self._machine, self._last_words()) from None
+
+    def line(self, seconds: float) -> bytes:
+        """Its next line, waited for ``seconds`` at most.
+
+        Raises:
+            Unreachable: when none comes.
+        """
+        watch = threading.Timer(seconds, self._process.kill)
+        watch.start()
+        try:
+            said = self._process.stdout.readline() if self._process.stdout else b""
+        finally:
+            watch.cancel()
+        if not said:
+            raise Unreachable(self._machine, self._last_words())
+        return said
+
+    def _last_words(self) -> str:
+        self._process.kill()
+        return _reason(self._process.stderr.read() if self._process.stderr else b"")
+
+
 class Remote:
     """The machines of one environment. Thread-safe; :meth:`close` ends every connection."""
 
@@ -163,6 +204,26 @@ class Remote:
         with ThreadPoolExecutor(max(1, len(work))) as pool:
             return dict(zip(work, pool.map(one, work), strict=True))
 
+    @contextlib.contextmanager
+    def talking(self, machine: str, argv: Sequence[str], *, sudo: bool = False) -> Iterator[Conversation]:
+        """Run ``argv`` on ``machine`` and talk with it, line by line; ended with the block.
+
+        Raises:
+            Unreachable: no connection, a wrong host key, no login.
+        """
+        self._open(machine)
+        command = shlex.join(["sudo", "-n", "--", *argv] if sudo else argv)
+        with subprocess.Popen(
+            [*self._argv(machine), command],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        ) as process:
+            try:
+                yield Conversation(machine, process)
+            finally:
+                process.kill()
+
     def put(self, machine: str, path: str, content: bytes, *, mode: int = 0o644, sudo: bool = True) -> None:
         """Write ``content`` to ``path`` on ``machine``: whole or not at all (a new file, then a rename).
 
@@ -216,6 +277,18 @@ class Remote:
             self._control(machine, "exit")
         self._opened.discard(machine)
 
+    def login_anew(self, machine: str) -> bool:
+        """Whether a new connection, beside those that are open, gets in.
+
+        Raises:
+            Unreachable: when it does not; says why.
+        """
+        argv = self._argv(machine)
+        done = self._run(machine, [argv[0], "-o", "ControlPath=none", *argv[1:], "true"], b"", 10.0)
+        if done.returncode:
+            raise Unreachable(machine, _reason(done.stderr))
+        return True
+
     def await_login(self, machine: str, seconds: float) -> None:
         """Wait until ``machine`` lets us in (after a reboot).
 
@@ -255,9 +328,14 @@ class Remote:
     def _ssh(
         self, machine: str, command: Sequence[str], stdin: bytes, seconds: float
     ) -> subprocess.CompletedProcess[bytes]:
+        return self._run(machine, [*self._argv(machine), *command], stdin, seconds)
+
+    def _run(
+        self, machine: str, argv: Sequence[str], stdin: bytes, seconds: float
+    ) -> subprocess.CompletedProcess[bytes]:
         try:
             return subprocess.run(
-                [*self._argv(machine), *command],
+                argv,
                 input=stdin,
                 capture_output=True,
                 timeout=seconds,
