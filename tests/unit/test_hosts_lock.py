@@ -59,4 +59,4 @@ def test_who_is_silent_for_too_long_has_lost_it_and_is_told(
             deploy_lock(remote, "balancer", NAME),
             pytest.raises(DeployError, match="lost the deploy lock"),
         ):
-            wait_until("the connection to end", lambda: held.require(), seconds=30)
+            wait_until("the connection to end", held.require, seconds=30)
