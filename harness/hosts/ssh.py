@@ -139,6 +139,11 @@ class Conversation:
             raise Unreachable(self._machine, self._last_words())
         return said
 
+    @property
+    def ended(self) -> bool:
+        """Whether the program has ended, or the connection to it."""
+        return self._process.poll() is not None
+
     def _last_words(self) -> str:
         self._process.kill()
         return _reason(self._process.stderr.read() if self._process.stderr else b"")
