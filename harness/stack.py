@@ -13,13 +13,9 @@ from typing import Protocol, TypeVar
 import httpx
 
 from harness.environment import Environment
-<<<<<<< HEAD
 from harness.errors import ConfigurationError, NoProvider, Problem
-from harness.hosts.place import Place
-=======
-from harness.errors import NoProvider
 from harness.hosts.fleet import Fleet
->>>>>>> 6af6843 (Machines say what they are in one read, and get their firewall from the environment file)
+from harness.hosts.place import Place
 from harness.hosts.ssh import Remote
 from harness.providers.base import ComponentProvider, LogReader, Process
 from harness.secrets import Secret, SecretStore

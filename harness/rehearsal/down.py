@@ -96,4 +96,6 @@ def _require_ours(topology: Topology, containers: list[Container]) -> None:
     owners = {container.labels.get(STATE_LABEL, "") for container in containers} - {str(topology.state)}
     for owner in sorted(owners):
         if Path(owner).is_dir():  # else that checkout is gone, and nobody could take it down any more
-            raise HarnessError(f"{topology.name} was raised by another checkout ({owner}): take it down there")
+            raise HarnessError(
+                f"{topology.name} was raised by another checkout ({owner}): take it down there"
+            )

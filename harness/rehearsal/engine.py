@@ -20,7 +20,16 @@ from requests.exceptions import RequestException
 from harness.errors import HarnessError
 from harness.waiting import wait_until
 
-__all__ = ["ENGINE_ERRORS", "PACKAGES", "Say", "connect", "ensure_engine", "find_program", "lacks", "release_engine"]
+__all__ = [
+    "ENGINE_ERRORS",
+    "PACKAGES",
+    "Say",
+    "connect",
+    "ensure_engine",
+    "find_program",
+    "lacks",
+    "release_engine",
+]
 
 ENGINE_ERRORS = (DockerException, RequestException)
 PACKAGES = {

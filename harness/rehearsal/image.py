@@ -103,7 +103,7 @@ def _build(client: docker.DockerClient) -> None:
         raise HarnessError("there is no mmdebstrap on this machine (Debian: apt install mmdebstrap)")
     with tempfile.TemporaryDirectory(prefix="harness-image-") as folder:
         archive = Path(folder) / "machine.tar"
-        hook = "--customize-hook=chroot \"$1\" sh -c " + shlex.quote(_SETUP)
+        hook = '--customize-hook=chroot "$1" sh -c ' + shlex.quote(_SETUP)
         include = f"--include={','.join(PACKAGES)}"
         argv = [program, "--quiet", *_OPTIONS, include, hook, _SUITE, str(archive)]
         done = subprocess.run(

@@ -37,7 +37,10 @@ def peers_of(topology: Topology, keys: Path) -> dict[str, Peer]:
     port = topology.machines.private_network.port or _DEFAULT_PORT
     found = {
         host.name: Peer(
-            host.name, host.private_address, f"{host.address}:{port}", wireguard_key(keys / f"{host.name}.wg")
+            host.name,
+            host.private_address,
+            f"{host.address}:{port}",
+            wireguard_key(keys / f"{host.name}.wg"),
         )
         for host in topology.hosts
         if host.private_address is not None

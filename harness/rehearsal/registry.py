@@ -30,7 +30,9 @@ def program(topology: Topology, state: Path) -> Program:
     """The registry as a program; writes its configuration. What was pushed stays in the state directory."""
     path = find_program("docker-registry")
     if path is None:
-        raise HarnessError("there is no docker-registry on this machine (Debian: apt install docker-registry)")
+        raise HarnessError(
+            "there is no docker-registry on this machine (Debian: apt install docker-registry)"
+        )
     configuration = _configuration(topology, state)
     file = state / "registry.yaml"
     file.write_text(configuration)

@@ -110,7 +110,9 @@ def _await_boot(environment: Environment, topology: Topology) -> None:
         HarnessError: naming the machines that do not, and what failed on them.
     """
     store = SecretStore(topology.root, topology.state)
-    remote = Remote(topology.machines, store.resolve(topology.machines.ssh.key), topology.root, topology.state)
+    remote = Remote(
+        topology.machines, store.resolve(topology.machines.ssh.key), topology.root, topology.state
+    )
     names = [host.name for host in topology.hosts]
 
     def one(name: str) -> str:
