@@ -90,7 +90,7 @@ def in_logs(stack: Stack) -> Evidence:
     needles = _needles(stack)
     findings = []
     lines = 0
-    programs = [process.name for process in stack.processes.programs()]
+    programs = sorted({process.name for process in stack.processes.programs()})
     for program in programs:
         for number, line in enumerate(stack.logs.lines(program), start=1):
             lines += 1

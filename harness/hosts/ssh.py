@@ -139,6 +139,11 @@ class Conversation:
             raise Unreachable(self._machine, self._last_words())
         return said
 
+    @property
+    def ended(self) -> bool:
+        """Whether the program has ended, or the connection to it."""
+        return self._process.poll() is not None
+
     def _last_words(self) -> str:
         self._process.kill()
         return _reason(self._process.stderr.read() if self._process.stderr else b"")
@@ -261,6 +266,13 @@ class Remote:
                 self._control(machine, "cancel", flag, specification)
             if local.startswith("/"):
                 Path(local).unlink(missing_ok=True)
+
+    def lead(self, machine: str, there: str) -> str:
+        """The same for HOST:PORT and until :meth:`close`: 127.0.0.1:PORT to connect to here."""
+        self._open(machine)
+        local = self._local(there)
+        self._control(machine, "forward", "-L", f"{local}:{there}")
+        return local
 
     def close(self) -> None:
         """End every connection; what this opened is left on no machine."""

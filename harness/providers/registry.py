@@ -14,6 +14,7 @@ from harness.environment import COMPONENTS, Environment
 from harness.identity import LocalIdentities
 from harness.providers.base import ComponentProvider
 from harness.providers.everywhere import Everywhere
+from harness.providers.host.supabase import HostSupabase
 from harness.providers.local.gateway import LocalGateway
 from harness.providers.local.inference import LocalInstant, LocalThinking
 from harness.providers.local.processes import LocalProcesses
@@ -34,6 +35,7 @@ _LOCAL: dict[str, Callable[[Stack, LocalProcesses], ComponentProvider]] = {
     "web": LocalWeb,
 }
 _ON_MACHINES: dict[tuple[str, str], Callable[[Stack], ComponentProvider]] = {
+    ("supabase", "host"): HostSupabase,
     ("instant", "pod"): PodInstant,
 }
 

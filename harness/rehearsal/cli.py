@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.table import Table
 
 from harness.environment.loader import load
 
@@ -57,3 +58,28 @@ def down(env: Env = "rehearsal") -> None:
     said += ["the Docker engine, which the rehearsal had started"] if removed.engine else []
     text = f"removed: {'; '.join(said)}" if said else f"nothing of {env} was there"
     console.print(f"{text} ({seconds:.1f} s)", markup=False, soft_wrap=True)
+
+
+@app.command()
+def status(env: Env = "rehearsal") -> None:
+    """Show which machines stand, where, and how to log in."""
+    from harness.rehearsal.engine import connect
+    from harness.rehearsal.hosts import standing
+    from harness.rehearsal.topology import topology_of
+
+    topology = topology_of(load(env, ROOT).environment, ROOT)
+    states = {container.name: container.status for container in standing(connect(), topology)}
+    table = Table(box=None, pad_edge=False, padding=(0, 2))
+    for heading in ("machine", "state", "address", "private", "container"):
+        table.add_column(heading)
+    for host in topology.hosts:
+        state = states.get(host.container, "absent")
+        style = "green" if state == "running" else "red"
+        row = (f"[{style}]{state}[/]", host.address, host.private_address or "", host.container)
+        table.add_row(host.name, *row)
+    console.print(table)
+    key, hosts = topology.deploy_key.relative_to(ROOT), topology.known_hosts.relative_to(ROOT)
+    user = topology.machines.ssh.user
+    console.print(f"log in: ssh -i {key} -o UserKnownHostsFile={hosts} {user}@ADDRESS", soft_wrap=True)
+    if any(states.get(host.container) != "running" for host in topology.hosts):
+        raise typer.Exit(1)

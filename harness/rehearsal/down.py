@@ -1,4 +1,4 @@
-"""Tears a rehearsal down by its label: containers, networks, volumes, routes, processes; nothing is left."""
+"""Tears a rehearsal down by its label: no container, network, volume, route or process is left."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def _remove(client: docker.DockerClient, topology: Topology, programs: tuple[str
     return Removed(
         programs,
         tuple(sorted(str(container.name) for container in containers)),
-        tuple(network.name for network in networks),
+        tuple(str(network.name) for network in networks),
         tuple(sorted(volume.name for volume in volumes)),
         release(topology),
         release_engine(client),

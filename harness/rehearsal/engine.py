@@ -106,7 +106,7 @@ def lacks(missing: list[str]) -> Iterator[str]:
 
 
 def release_engine(client: docker.DockerClient) -> bool:
-    """Stop the engine if :func:`ensure_engine` started it and nothing else uses it; whether it was stopped."""
+    """Stop the engine that :func:`ensure_engine` started, unless something uses it; whether it was."""
     process = _ours()
     if process is None or client.containers.list():
         return False

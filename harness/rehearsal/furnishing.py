@@ -20,7 +20,7 @@ _ENGINE_UNITS = {"multi-user.target": "docker.service", "sockets.target": "docke
 
 
 def furnish_state(environment: Environment, topology: Topology) -> dict[str, SshKey]:
-    """Make every secret and key that the environment refers to in its state directory; the host keys by name.
+    """Make every secret and key that the environment keeps in its state directory; host keys by name.
 
     What is there is kept. The known_hosts file pins exactly these host keys.
     """

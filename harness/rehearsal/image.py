@@ -1,7 +1,8 @@
-"""The image that every machine of a rehearsal starts from: Debian, systemd, ssh and packages.
+"""The images of a rehearsal, made from Debian's packages by mmdebstrap: no image registry is needed.
 
-Built once: its tag is the digest of its recipe. mmdebstrap makes it from Debian's packages, so no image
-registry is needed.
+One is what every machine starts from: systemd, ssh and packages. The other stands in for the base image
+that the product's Dockerfile names, which only a registry has; where the real one is there, it is left
+alone. Each is built once: it carries the digest of its recipe.
 """
 
 from __future__ import annotations
@@ -9,109 +10,120 @@ from __future__ import annotations
 import hashlib
 import json
 import shlex
-import shutil
 import subprocess
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import docker
-from docker.errors import ImageNotFound, NullResource
+from docker.errors import ImageNotFound
 
 from harness.errors import HarnessError
-from harness.rehearsal.engine import Say
+from harness.rehearsal.engine import Say, find_program
+from harness.rehearsal.machine_image import MACHINE_PACKAGES, MACHINE_SETUP
 
-__all__ = ["REPOSITORY", "ensure_image", "recipe"]
+__all__ = [
+    "BASE",
+    "MACHINE_REPOSITORY",
+    "RECIPE_LABEL",
+    "Recipe",
+    "base_recipe",
+    "ensure_images",
+    "machine_recipe",
+]
 
-REPOSITORY = "harness-rehearsal-machine"
+MACHINE_REPOSITORY = "harness-rehearsal-machine"
+BASE = "python:3.11-slim"
+"""What the product's Dockerfile is built on."""
+RECIPE_LABEL = "harness.rehearsal.recipe"
 _SUITE = "bookworm"
 _BUILD_SECONDS = 900.0
-
-_MACHINE = "systemd systemd-sysv dbus openssh-server sudo nftables iproute2 iputils-ping"
-_TOOLS = "ca-certificates curl jq openssl procps python3"
-_PRIVATE = "wireguard-go wireguard-tools"
-_SERVICES = "haproxy docker.io iptables"
-_LIBRARIES = "libgomp1 libgssapi-krb5-2 libicu72 liblz4-1 libssl3 libstdc++6 libxml2 libzstd1"
-"""What PostgreSQL and llama.cpp are linked against."""
-PACKAGES = tuple(sorted(" ".join((_MACHINE, _TOOLS, _PRIVATE, _SERVICES, _LIBRARIES)).split()))
-
+_CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
 _OPTIONS = (
     "--variant=minbase",
-    # a machine of an hour: what only a crash of this one could lose may be lost
-    "--dpkgopt=force-unsafe-io",
+    "--dpkgopt=force-unsafe-io",  # what a crash of this machine would lose is built again
     "--dpkgopt=path-exclude=/usr/share/doc/*",
     "--dpkgopt=path-exclude=/usr/share/man/*",
     "--dpkgopt=path-exclude=/usr/share/locale/*",
 )
 
-_ENGINE_DROP_IN = """\
-# A container's /proc/sys and cgroups are mounted read-only; this machine's engine writes both.
-[Service]
-ExecStartPre=/bin/sh -c 'mount -o remount,rw /sys/fs/cgroup; for m in /sys/fs/cgroup/*; do \
-mountpoint -q $m && mount -o remount,rw $m; done; mount -o remount,rw /proc/sys'
-"""
 
-_SETUP = f"""\
-set -eu
-groupadd --system --force docker
-useradd --create-home --shell /bin/bash --groups sudo,docker deploy
-install -d -m 0700 -o deploy -g deploy /home/deploy/.ssh
-printf 'deploy ALL=(ALL) NOPASSWD: ALL\\n' >/etc/sudoers.d/deploy
-chmod 0440 /etc/sudoers.d/deploy
-rm -f /etc/ssh/ssh_host_* /etc/machine-id /var/lib/dbus/machine-id
-touch /etc/machine-id
-mkdir -p /var/log/journal /etc/systemd/system/docker.service.d
-cat >/etc/systemd/system/docker.service.d/container.conf <<'END'
-{_ENGINE_DROP_IN}END
-systemctl set-default multi-user.target
-systemctl disable docker.service docker.socket containerd.service haproxy.service nftables.service
-systemctl mask apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer \\
-    fstrim.timer getty@.service console-getty.service systemd-update-utmp.service \\
-    systemd-update-utmp-runlevel.service sys-kernel-debug.mount sys-kernel-tracing.mount \\
-    dev-hugepages.mount dev-mqueue.mount sys-fs-fuse-connections.mount modprobe@.service
-systemctl enable ssh.service
-"""
+@dataclass(frozen=True)
+class Recipe:
+    """How an image is made. ``setup`` is a script that runs in it; ``changes`` are Dockerfile lines."""
+
+    image: str
+    packages: tuple[str, ...]
+    setup: str
+    changes: tuple[str, ...] = ()
+
+    @property
+    def digest(self) -> str:
+        """What identifies it."""
+        parts = [_SUITE, _OPTIONS, self.packages, self.setup, self.changes]
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:12]
 
 
-def recipe() -> str:
-    """Everything that the image depends on, as text."""
-    return json.dumps([_SUITE, PACKAGES, _OPTIONS, _SETUP])
+def machine_recipe() -> Recipe:
+    """What every machine starts from; its tag is its digest."""
+    recipe = Recipe("", MACHINE_PACKAGES, MACHINE_SETUP)
+    return Recipe(f"{MACHINE_REPOSITORY}:{recipe.digest}", recipe.packages, recipe.setup)
 
 
-def tag() -> str:
-    """Name and tag of the image that this recipe makes."""
-    return f"{REPOSITORY}:{hashlib.sha256(recipe().encode()).hexdigest()[:12]}"
+def base_recipe() -> Recipe:
+    """What stands in for :data:`BASE`: Debian's Python, and the authorities that this machine trusts.
+
+    A build's pip may go through whatever this machine goes through.
+    """
+    trusted = _CERTIFICATES.read_text() if _CERTIFICATES.exists() else ""
+    setup = f"cat >/etc/ssl/certs/ca-certificates.crt <<'END'\n{trusted}END\n" if trusted else ""
+    path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+    changes = (f"ENV PATH={path} LANG=C.UTF-8", 'CMD ["python3"]')
+    return Recipe(BASE, ("ca-certificates", "python3", "python3-venv"), setup, changes)
 
 
-def ensure_image(client: docker.DockerClient, say: Say) -> str:
-    """The image's name; builds it when this recipe has not been built here.
+def ensure_images(client: docker.DockerClient, say: Say) -> str:
+    """See that both images are there; builds the one whose recipe has changed. The machines' image by name.
 
     Raises:
-        HarnessError: when it cannot be built; with mmdebstrap's own words.
+        HarnessError: when one cannot be built; with mmdebstrap's own words.
     """
+    recipes = [machine_recipe(), base_recipe()]
+    missing = [recipe for recipe in recipes if not _is_there(client, recipe)]
+    if missing:
+        say(f"building {' and '.join(recipe.image for recipe in missing)} from Debian's packages (once)")
+        with ThreadPoolExecutor(len(missing)) as pool:
+            list(pool.map(lambda recipe: _build(client, recipe), missing))
+    return recipes[0].image
+
+
+def _is_there(client: docker.DockerClient, recipe: Recipe) -> bool:
     try:
-        client.images.get(tag())
-    except (ImageNotFound, NullResource):
-        say("building the machines' image from Debian's packages (once)")
-        _build(client)
-    return tag()
+        image = client.images.get(recipe.image)
+    except ImageNotFound:
+        return False
+    # one without the label is not ours: the real base image, say
+    return bool(image.labels.get(RECIPE_LABEL, recipe.digest) == recipe.digest)
 
 
-def _build(client: docker.DockerClient) -> None:
+def _build(client: docker.DockerClient, recipe: Recipe) -> None:
     """Into a file first: of a build that failed half-way, the engine gets nothing."""
-    program = shutil.which("mmdebstrap")
+    program = find_program("mmdebstrap")
     if program is None:
         raise HarnessError("there is no mmdebstrap on this machine (Debian: apt install mmdebstrap)")
     with tempfile.TemporaryDirectory(prefix="harness-image-") as folder:
-        archive = Path(folder) / "machine.tar"
-        hook = '--customize-hook=chroot "$1" sh -c ' + shlex.quote(_SETUP)
-        include = f"--include={','.join(PACKAGES)}"
+        archive, script = Path(folder) / "image.tar", Path(folder) / "setup.sh"
+        script.write_text(recipe.setup)
+        hook = f'--customize-hook=chroot "$1" sh -eu <{shlex.quote(str(script))}'
+        include = f"--include={','.join(recipe.packages)}"
         argv = [program, "--quiet", *_OPTIONS, include, hook, _SUITE, str(archive)]
         done = subprocess.run(
             argv, capture_output=True, text=True, timeout=_BUILD_SECONDS, check=False, cwd="/"
         )
         if done.returncode:
-            raise HarnessError(f"mmdebstrap ended with {done.returncode}: {done.stderr.strip()[-800:]}")
-        repository, _, version = tag().partition(":")
-        client.api.import_image_from_file(
-            str(archive), repository=repository, tag=version, changes=[f"LABEL {REPOSITORY}=1"]
-        )
+            said = done.stderr.strip()[-800:]
+            raise HarnessError(f"{recipe.image}: mmdebstrap ended with {done.returncode}: {said}")
+        repository, _, version = recipe.image.partition(":")
+        changes = [*recipe.changes, f"LABEL {RECIPE_LABEL}={recipe.digest}"]
+        client.api.import_image_from_file(str(archive), repository=repository, tag=version, changes=changes)

@@ -1,7 +1,7 @@
-"""A certificate authority for one rehearsal, and the load balancer's certificate; plus wrong ones on purpose.
+"""A certificate authority for one rehearsal, and the load balancer's certificate; and wrong ones.
 
-trustme makes them. They are kept under the state directory, and made anew when they end within a day or the
-names have changed.
+trustme makes them. They are kept under the state directory, and made anew when they end within a month or
+the names have changed.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from harness.rehearsal.keys import write_private
 
 __all__ = ["BALANCER_PATH", "certificate", "ensure_pki", "expired", "unknown"]
 
-BALANCER_PATH = "/etc/ssl/private/balancer.pem"
+BALANCER_PATH = "/etc/haproxy/tls/gateway.pem"
 """Where the load balancer's machine has its certificate, chain and key, as haproxy takes them."""
 _VALID = dt.timedelta(days=90)
 _LEAST = dt.timedelta(days=30)

@@ -1,7 +1,7 @@
 """The private network of a rehearsal: WireGuard between all servers and this machine.
 
-wireguard-go, in user space, so that no kernel module is needed. Every pair of peers has a tunnel of its own;
-who is on the network is exactly who has a `private_address`. This machine is on it by a container that
+wireguard-go, in user space, so that no kernel module is needed. Every pair of peers has its tunnel; who
+is on the network is exactly who has a `private_address`. This machine is on it by a container that
 shares its network: when that container goes, so does the interface.
 """
 
@@ -35,16 +35,11 @@ class Peer:
 def peers_of(topology: Topology, keys: Path) -> dict[str, Peer]:
     """Everybody on the private network, by name; their keys are kept in ``keys``."""
     port = topology.machines.private_network.port or _DEFAULT_PORT
-    found = {
-        host.name: Peer(
-            host.name,
-            host.private_address,
-            f"{host.address}:{port}",
-            wireguard_key(keys / f"{host.name}.wg"),
-        )
-        for host in topology.hosts
-        if host.private_address is not None
-    }
+    found = {}
+    for host in topology.hosts:
+        if host.private_address is not None:
+            key = wireguard_key(keys / f"{host.name}.wg")
+            found[host.name] = Peer(host.name, host.private_address, f"{host.address}:{port}", key)
     if (address := topology.machines.operator_private_address) is not None:
         found[OPERATOR] = Peer(OPERATOR, address, None, wireguard_key(keys / f"{OPERATOR}.wg"))
     return found
@@ -67,13 +62,12 @@ def operator_script(topology: Topology, address: str) -> str:
     name = topology.operator_interface
     return f"""\
 set -eu
-ip link del {name} 2>/dev/null || :  # of a container that was killed: wireguard-go makes it anew
-WG_PROCESS_FOREGROUND=1 wireguard-go --foreground {name} &
+if ip link show {name} >/dev/null 2>&1; then ip link del {name}; fi  # of one that is just ending
+wireguard-go --foreground {name} &
 until wg show {name} >/dev/null 2>&1; do kill -0 $!; sleep 0.05; done
 wg setconf {name} /etc/wireguard/{name}.conf
 ip address add {address}/{topology.private.prefixlen} dev {name}
 ip link set {name} mtu 1420 up
-touch /run/ready
 wait $!
 """
 

@@ -1,4 +1,4 @@
-"""The image registry of a rehearsal: Debian's docker-registry on loopback, under the local process manager."""
+"""The image registry of a rehearsal: Debian's docker-registry on loopback, as a local program."""
 
 from __future__ import annotations
 

@@ -9,24 +9,27 @@ from pathlib import Path
 import docker
 
 from harness.environment import Environment
-from harness.errors import HarnessError, Unreachable
+from harness.errors import DeadlineExceeded, HarnessError, Unreachable
 from harness.hosts.ssh import Remote
 from harness.providers.local.processes import LocalProcesses
 from harness.rehearsal.engine import ENGINE_ERRORS, Say, ensure_engine
 from harness.rehearsal.furnishing import furnish_state, machine_files, operator_files
 from harness.rehearsal.hosts import Specification, ensure, machine, standing
-from harness.rehearsal.image import ensure_image
-from harness.rehearsal.network import contain, ensure_network
+from harness.rehearsal.image import ensure_images
+from harness.rehearsal.network import contain, ensure_network, routes
 from harness.rehearsal.pki import ensure_pki
 from harness.rehearsal.private import OPERATOR, operator_script, peers_of
 from harness.rehearsal.registry import ensure_registry
 from harness.rehearsal.topology import Topology, topology_of
 from harness.runlock import run_lock
 from harness.secrets import SecretStore
+from harness.waiting import wait_until
 
 __all__ = ["Raised", "raise_rehearsal"]
 
 _BOOT_SECONDS = 60.0
+_JOIN_SECONDS = 15.0
+_TUN = Path("/dev/net/tun")
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,10 @@ def raise_rehearsal(environment: Environment, root: Path, say: Say) -> Raised:
         HarnessError: says which part could not be raised, and why.
     """
     topology = topology_of(environment, root)
+    if not _TUN.exists():
+        raise HarnessError(
+            f"there is no {_TUN} on this machine: the private network needs it (modprobe tun)"
+        )
     with run_lock(topology.state):
         client = ensure_engine(say)
         try:
@@ -55,7 +62,7 @@ def raise_rehearsal(environment: Environment, root: Path, say: Say) -> Raised:
 
 
 def _raise(client: docker.DockerClient, environment: Environment, topology: Topology, say: Say) -> Raised:
-    image = ensure_image(client, say)
+    image = ensure_images(client, say)
     contain(topology)
     ensure_network(client, topology)
     wanted = _specifications(environment, topology, image)
@@ -66,6 +73,8 @@ def _raise(client: docker.DockerClient, environment: Environment, topology: Topo
         made = list(pool.map(lambda one: ensure(client, one, topology.name), wanted))
         started.result()
     say("waiting for the machines to boot")
+    if topology.machines.operator_private_address is not None:
+        _await_private_network(client, topology)
     _await_boot(environment, topology)
     names = [one.name for one in wanted]
     return Raised(
@@ -101,6 +110,23 @@ def _remove_others(client: docker.DockerClient, topology: Topology, wanted: list
     for container in standing(client, topology):
         if container.name not in names:
             container.remove(force=True, v=True)
+
+
+def _await_private_network(client: docker.DockerClient, topology: Topology) -> None:
+    """Until this machine is on the private network.
+
+    Raises:
+        HarnessError: with the last words of the container that was to see to it.
+    """
+
+    def joined() -> bool:
+        return any(route.get("dev") == topology.operator_interface for route in routes())
+
+    try:
+        wait_until("this machine on the private network", joined, seconds=_JOIN_SECONDS)
+    except DeadlineExceeded as error:
+        said = client.containers.get(topology.operator_container).logs(tail=5).decode("utf-8", "replace")
+        raise HarnessError(f"{topology.operator_container}: {error}\n{said.strip()}") from None
 
 
 def _await_boot(environment: Environment, topology: Topology) -> None:

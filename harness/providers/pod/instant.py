@@ -171,7 +171,7 @@ class PodInstant:
 
     def _install(self, made: Configuration) -> None:
         text = scripts.unpack(f"{HOME}/packages/{made.packages_digest}")
-        self._feed(text, packages.archive(made.packages))
+        self._feed(text, packages.archive(made.packages, self.stack.root))
 
     def _copy_weights(self, made: Configuration) -> None:
         path = self.files.ensure(self.component, made.weights)
