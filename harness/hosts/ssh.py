@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import secrets
 import shlex
 import socket
 import subprocess
@@ -372,10 +373,7 @@ class Remote:
 
     def _local(self, there: str) -> str:
         if there.startswith("/"):
-            name = hashlib.sha256(f"{os.getpid()} {threading.get_ident()} {there}".encode()).hexdigest()[
-                :12
-            ]
-            return str(self._files.sockets / f"s{name}")
+            return str(self._files.sockets / f"s{secrets.token_hex(6)}")
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             return f"127.0.0.1:{probe.getsockname()[1]}"

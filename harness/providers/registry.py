@@ -13,6 +13,7 @@ from typing import Protocol, runtime_checkable
 from harness.environment import COMPONENTS, Environment
 from harness.identity import LocalIdentities
 from harness.providers.base import ComponentProvider
+from harness.providers.docker.provider import DockerGateway
 from harness.providers.everywhere import Everywhere
 from harness.providers.host.supabase import HostSupabase
 from harness.providers.local.gateway import LocalGateway
@@ -35,6 +36,7 @@ _LOCAL: dict[str, Callable[[Stack, LocalProcesses], ComponentProvider]] = {
     "web": LocalWeb,
 }
 _ON_MACHINES: dict[tuple[str, str], Callable[[Stack], ComponentProvider]] = {
+    ("gateway", "docker"): DockerGateway,
     ("supabase", "host"): HostSupabase,
     ("instant", "pod"): PodInstant,
 }

@@ -155,3 +155,12 @@ def test_going_back_fetches_and_creates_nothing() -> None:
     taken = {step.action for step in world.run(OLD)}
     assert not taken & {Action.PULL, Action.CREATE}
     assert [s.previous for s in world.now()] == [Container(NEW, running=False)] * 2
+
+
+def test_a_first_image_that_is_bad_is_not_left_running() -> None:
+    world = World.of(GatewayState("?"), GatewayState("?"))
+    with pytest.raises(NeverReady):
+        world.run(BAD)
+    assert all(s.current is None and s.next is None for s in world.now())
+    world.run(NEW)
+    assert is_there(world, NEW)

@@ -227,7 +227,7 @@ class Engine:
         container = self._client.containers.create(
             like.attrs["Image"],
             environment=like.attrs["Config"]["Env"],
-            **{**self.shape.arguments(), "ports": {}, "restart_policy": None},
+            **{**self.shape.arguments(), "ports": {}, "restart_policy": None, "log_config": None},
         )
         seen: dict[str, int | str] = {}
 

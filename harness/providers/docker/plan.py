@@ -153,7 +153,7 @@ def way_back(states: Sequence[GatewayState], target: Version, moved: frozenset[s
     """From a failed rollout of ``target``, every machine to what it had: nothing has to be created for it.
 
     ``moved`` are those on which this rollout has already replaced what served. Of the others only the one
-    that has a candidate of ``target`` was touched.
+    that has a candidate of ``target`` was touched. Where nothing served before, nothing is left.
     """
     planned: list[Step] = []
     for state in in_order(states):
@@ -161,6 +161,8 @@ def way_back(states: Sequence[GatewayState], target: Version, moved: frozenset[s
             planned += steps([state], state.previous.version)
         elif state.next is not None and state.next.version == target and state.current is not None:
             planned += steps([state], state.current.version)
+        elif state.next is not None:  # nothing served here before
+            planned.append(Step(Action.DISCARD, state.machine, target))
     return planned
 
 

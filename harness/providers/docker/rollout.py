@@ -51,6 +51,8 @@ class Rollout:
     ``before`` is called before every step (the deploy lock is still ours; tests kill there).
     """
 
+    Before = Callable[[Step], None]
+
     def __init__(
         self,
         engines: Mapping[str, Engine],
@@ -58,23 +60,23 @@ class Rollout:
         *,
         drain_seconds: float,
         pulling: Callable[[str], AbstractContextManager[object]] = lambda _: contextlib.nullcontext(),
-        before: Callable[[Step], None] = lambda _: None,
+        before: Before = lambda _: None,
         progress: Progress = lambda _: None,
     ) -> None:
-        self._engines, self._balancer = engines, balancer
+        self.engines, self._balancer = engines, balancer
         self._drain_seconds, self._pulling = drain_seconds, pulling
         self._before, self._progress = before, progress
 
-    def states(self) -> list[GatewayState]:
-        """Every machine as it is, all read at once."""
-        servers = self._balancer.servers()
+    def states(self, *, balanced: bool = True) -> list[GatewayState]:
+        """Every machine as it is, all read at once; without the balancer, when it is not set up yet."""
+        servers = self._balancer.servers() if balanced else []
 
         def read(name: str) -> GatewayState:
             server = merged(servers, name)
-            return self._engines[name].state(drained=server is not None and server.drained)
+            return self.engines[name].state(drained=server is not None and server.drained)
 
-        with ThreadPoolExecutor(max(1, len(self._engines))) as pool:
-            return list(pool.map(read, self._engines))
+        with ThreadPoolExecutor(max(1, len(self.engines))) as pool:
+            return list(pool.map(read, self.engines))
 
     def run(self, target: Version) -> list[Step]:
         """Bring every gateway to ``target``; the steps that were taken, none when all were there.
@@ -98,11 +100,11 @@ class Rollout:
         started = time.monotonic()
         moved = frozenset(step.machine for step in taken if step.action is Action.PROMOTE)
         todo = way_back(self.states(), target, moved)
-        if not todo:
-            return DeployError("gateway", failure.what, "there is nothing to go back to; read its log")
         self._progress("not ready: going back")
         for step in todo:
             self._take(step)
+        if not any(step.action is Action.UNDRAIN for step in todo):
+            return DeployError("gateway", failure.what, "nothing served there before; read its log")
         seconds = time.monotonic() - started
         machines = " and ".join(dict.fromkeys(step.machine for step in todo))
         done = f"{machines} went back to what served before in {seconds:.1f} s; no request was led to it"
@@ -112,7 +114,7 @@ class Rollout:
         self._before(step)
         self._progress(f"{step.machine}: {step.action}")
         try:
-            self._DO[step.action](self, self._engines[step.machine], step)
+            self._DO[step.action](self, self.engines[step.machine], step)
         except (DockerException, OSError) as error:
             what = f"{step.machine}: cannot {step.action}: {redact(str(error))}"
             raise DeployError("gateway", what, "run it again: it goes on from what is there") from error
@@ -124,7 +126,7 @@ class Rollout:
     def _drain(self, engine: Engine, step: Step) -> None:
         servers = self._balancer.servers()
         own = merged(servers, step.machine)
-        others = [s for n in self._engines if n != step.machine and (s := merged(servers, n))]
+        others = [s for n in self.engines if n != step.machine and (s := merged(servers, n))]
         serves = own is not None and own.up and not own.drained
         if serves and others and not any(s.up and not s.drained for s in others):
             what = f"draining {step.machine} would leave no gateway: none of the others is ready"
