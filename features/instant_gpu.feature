@@ -7,6 +7,7 @@ Feature: Instant GPU pod
   Rule: GPU type and VRAM verified
 
     # control: tests/negative/test_inference.py::test_gpu_without_a_provider_is_blocked
+    # control: tests/negative/test_machines.py::test_another_gpu_is_refuted
     @item:IG-1 @env:staging @env:production
     Scenario: The instant host has the declared GPU
       Then the instant host has the declared GPU type and memory
@@ -47,7 +48,13 @@ Feature: Instant GPU pod
   Rule: Firewall allows only Gateway
 
     # control: tests/negative/test_inference.py::test_firewall_without_a_provider_is_blocked
-    @item:IG-4 @env:staging @env:production
+    # control: tests/negative/test_machines_firewall.py::test_a_flushed_ruleset_is_refuted
+    # control: tests/negative/test_machines_firewall.py::test_an_open_policy_is_refuted
+    # control: tests/negative/test_machines_firewall.py::test_one_grant_too_many_is_refuted
+    # control: tests/negative/test_machines_firewall.py::test_a_missing_grant_is_refuted
+    # control: tests/negative/test_machines_firewall.py::test_a_cut_link_is_refuted
+    # control: tests/negative/test_machines_firewall.py::test_a_peer_that_cannot_get_out_is_refuted
+    @item:IG-4 @env:rehearsal @env:staging @env:production
     Scenario: The instant host lets nobody in but the gateway
       Then only the gateway reaches the instant host
 
@@ -58,3 +65,9 @@ Feature: Instant GPU pod
     Scenario: The process manager brings a killed engine back
       When the instant engine is killed
       Then the instant engine answers again in time, as a new process
+
+    # control: tests/negative/test_machines.py::test_a_host_that_is_not_back_after_a_reboot_is_refuted
+    @item:IG-5 @drill @env:rehearsal @env:staging @env:production
+    Scenario: The instant host comes back from a reboot
+      When the instant host is rebooted
+      Then the instant host is back in time, with its engine, its private network and its firewall
