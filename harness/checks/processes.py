@@ -12,14 +12,14 @@ import httpx
 from harness.checks.base import Effect, check
 from harness.checks.endpoint import WITHIN, Endpoint, for_each
 from harness.checks.serverless import control, wake
-from harness.errors import DeadlineExceeded, NoProvider
+from harness.errors import DeadlineExceeded
 from harness.evidence import Evidence, Finding, judge, refuted
 from harness.hosts.place import Place, descendants
 from harness.hosts.ssh import CommandFailed
 from harness.stack import Stack
 from harness.waiting import wait_until
 
-__all__ = ["engine_recovers", "firewall", "gpu", "key_hidden", "weights", "workers_recover"]
+__all__ = ["engine_recovers", "key_hidden", "weights", "workers_recover"]
 
 _WEIGHTS = (".gguf", ".safetensors")
 
@@ -153,15 +153,3 @@ def _recovers(
     took = time.monotonic() - started
     summary = f"pid {old} killed; pid {pid()} answered after {took:.1f} s"
     return judge(summary, [], seconds=round(took, 2), old=old, new=pid())
-
-
-@check("instant.gpu", component="instant")
-def gpu(stack: Stack) -> Evidence:
-    """The host has the declared GPU with the declared memory, as its driver and its provider say."""
-    raise NoProvider("nothing reaches the GPU host over ssh yet, to ask nvidia-smi what it has")
-
-
-@check("instant.firewall", component="instant", needs=("gateway",))
-def firewall(stack: Stack) -> Evidence:
-    """From the gateway the engine's port answers; from anywhere else nothing of the host does."""
-    raise NoProvider("nothing probes the GPU host from the gateway's network and from outside yet")

@@ -48,7 +48,10 @@ class UnknownFact(HarnessError):
 
 @dataclass(frozen=True)
 class Unit:
-    """A unit as systemd sees it. ``since``: when it became active, in systemd's words; empty: never."""
+    """A unit as systemd sees it. ``since``: when it became active, in systemd's words; empty: never.
+
+    ``restart``: what systemd does when it ends; empty for one that is installed and was not loaded.
+    """
 
     name: str
     found: bool
@@ -330,7 +333,7 @@ def _unit(seen: Mapping[str, str]) -> Unit:
         found=seen.get("LoadState") == "loaded",
         state=seen.get("ActiveState", ""),
         enabled=seen.get("UnitFileState", "").startswith("enabled"),
-        restart=seen.get("Restart", "no"),
+        restart=seen.get("Restart", ""),
         pid=int(seen.get("MainPID") or 0),
         restarts=int(seen.get("NRestarts") or 0),
         since=seen.get("ActiveEnterTimestamp", ""),

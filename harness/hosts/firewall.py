@@ -11,6 +11,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
+from harness.environment.machines import Machine
 from harness.errors import DeadlineExceeded, DeployError, Unreachable
 from harness.hosts import firewall_files
 from harness.hosts.facts import HostFacts
@@ -20,7 +21,7 @@ from harness.hosts.ruleset import Difference, differences
 from harness.hosts.ssh import CommandResult
 from harness.waiting import wait_until
 
-__all__ = ["drift", "prepare", "wanting"]
+__all__ = ["drift", "prepare", "prepared", "wanting"]
 
 _PARTS = ("ruleset", "units", "files")
 _LOGIN_SECONDS = 15.0
@@ -51,6 +52,11 @@ def drift(fleet: Fleet, names: Sequence[str]) -> tuple[str, ...]:
     with ThreadPoolExecutor(max(1, len(names))) as pool:
         wrong = pool.map(lambda name: _differences(fleet, name)[1], names)
         return tuple(f"{name}: firewall: {w[0]}" for name, w in zip(names, wrong, strict=True) if w)
+
+
+def prepared(fleet: Fleet, machine: Machine, facts: HostFacts) -> list[Difference]:
+    """Every way in which ``facts`` of ``machine`` contradict the firewall that the environment declares."""
+    return wanting(policy_of(fleet.machines, machine), facts)
 
 
 def wanting(policy: Policy, facts: HostFacts) -> list[Difference]:

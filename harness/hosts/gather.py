@@ -46,13 +46,23 @@ def run(*argv: str) -> str:
 
 
 def units(names: list[str]) -> list[dict[str, str]]:
-    """Every loaded service and timer, and each of ``names`` even when it is not loaded."""
+    """Every loaded service and timer, each of ``names``; of those that are not loaded, whether enabled."""
     shown = run(
         "systemctl", "show", "--no-pager", "-p", UNIT_PROPERTIES, "*.service", "*.timer", *sorted(names)
     )
     blocks = (block for block in shown.split("\n\n") if block.strip())
-    found = [dict(line.split("=", 1) for line in block.splitlines() if "=" in line) for block in blocks]
-    return list({unit["Id"]: unit for unit in found if "Id" in unit}.values())
+    loaded = [dict(line.split("=", 1) for line in block.splitlines() if "=" in line) for block in blocks]
+    found = {
+        line.split()[0]: {
+            "Id": line.split()[0],
+            "LoadState": "loaded",
+            "ActiveState": "inactive",
+            "UnitFileState": line.split()[1],
+        }
+        for line in run("systemctl", "list-unit-files", "--no-legend", "--type=service,timer").splitlines()
+    }
+    found.update({unit["Id"]: unit for unit in loaded if "Id" in unit})
+    return list(found.values())
 
 
 def sockets() -> list[dict[str, Any]]:

@@ -20,20 +20,13 @@ TRIED = {errno.ECONNREFUSED: "refused", errno.EHOSTUNREACH: "rejected", errno.EN
 
 def begin(address: str, port: int) -> dict[str, Any]:
     """Start to connect; an error that shows at once is the outcome."""
-    tried = {
-        "address": address,
-        "port": port,
-        "own_port": 0,
-        "outcome": "silent",
-        "ms": 0.0,
-        "socket": None,
-    }
+    tried = {"own_address": "", "own_port": 0, "outcome": "silent", "ms": 0.0, "socket": None}
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     opened = socket.socket(family, socket.SOCK_STREAM)
     opened.setblocking(False)
     tried["began"] = time.monotonic()
     status = opened.connect_ex((address, port))
-    tried["own_port"] = opened.getsockname()[1]
+    tried["own_address"], tried["own_port"] = opened.getsockname()[:2]
     if status in (0, errno.EINPROGRESS):
         tried["socket"] = opened
     else:
@@ -69,7 +62,7 @@ def connect(targets: list[list[Any]], patience: float, deadline: float) -> list[
     for one in tries:
         if one["socket"] is not None:
             one["socket"].close()
-    return [{key: one[key] for key in ("address", "port", "own_port", "outcome", "ms")} for one in tries]
+    return [{key: one[key] for key in ("own_address", "own_port", "outcome", "ms")} for one in tries]
 
 
 def table() -> list[dict[str, Any]]:

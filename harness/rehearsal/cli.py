@@ -19,6 +19,7 @@ app = typer.Typer(
 )
 console = Console(highlight=False, emoji=False)
 Env = Annotated[str, typer.Option("--env", help="Environment whose machines are raised here.")]
+Stop = Annotated[bool, typer.Option("--stop", help="Stop the one that this command started.")]
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 
@@ -83,3 +84,17 @@ def status(env: Env = "rehearsal") -> None:
     console.print(f"log in: ssh -i {key} -o UserKnownHostsFile={hosts} {user}@ADDRESS", soft_wrap=True)
     if any(states.get(host.container) != "running" for host in topology.hosts):
         raise typer.Exit(1)
+
+
+@app.command()
+def engine(
+    stop: Annotated[bool, typer.Option("--stop", help="Stop the one that this started.")] = False,
+) -> None:
+    """Install and start a Docker engine where none answers; it stays until it is stopped."""
+    from harness.rehearsal.engine import ensure_engine, stop_engine
+
+    if stop:
+        console.print("the Docker engine was stopped" if stop_engine() else "no engine of ours was running")
+        return
+    client = ensure_engine(_say, keep=True)
+    console.print(f"a Docker engine answers: {client.version()['Version']}", markup=False)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import docker
-from docker.errors import NotFound
+from docker.errors import APIError, NotFound
 from docker.models.containers import Container
 
 from harness.environment import Environment
@@ -18,8 +18,11 @@ from harness.rehearsal.hosts import standing
 from harness.rehearsal.network import release
 from harness.rehearsal.topology import LABEL, STATE_LABEL, Topology, topology_of
 from harness.runlock import run_lock
+from harness.waiting import wait_until
 
 __all__ = ["Removed", "tear_down"]
+
+_REMOVE_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
@@ -86,10 +89,16 @@ def _remove(client: docker.DockerClient, topology: Topology, programs: tuple[str
 
 
 def _kill(container: Container) -> None:
-    try:
-        container.remove(force=True, v=True)
-    except NotFound:
-        return  # an earlier teardown was faster
+    """Remove ``container``, and wait until it is gone: a teardown that was killed may have begun."""
+
+    def gone() -> bool:
+        try:
+            container.remove(force=True, v=True)
+        except NotFound:
+            return True
+        return False
+
+    wait_until(f"{container.name} gone", gone, seconds=_REMOVE_SECONDS, errors=(APIError,))
 
 
 def _require_ours(topology: Topology, containers: list[Container]) -> None:

@@ -29,6 +29,7 @@ __all__ = [
     "find_program",
     "lacks",
     "release_engine",
+    "stop_engine",
 ]
 
 ENGINE_ERRORS = (DockerException, RequestException)
@@ -37,6 +38,7 @@ PACKAGES = {
     "iptables": "iptables",
     "mmdebstrap": "mmdebstrap",
     "docker-registry": "docker-registry",
+    "ip": "iproute2",
     "ssh": "openssh-client",
 }
 """Programs that this machine needs for a rehearsal, and the Debian packages that have them."""
@@ -66,18 +68,21 @@ def connect() -> docker.DockerClient:
     return client
 
 
-def ensure_engine(say: Say) -> docker.DockerClient:
+def ensure_engine(say: Say, *, keep: bool = False) -> docker.DockerClient:
     """A client of this machine's engine; what is missing is installed and started where that is possible.
+
+    With ``keep``, an engine that this starts stays until :func:`stop_engine`, whatever is torn down.
 
     Raises:
         HarnessError: says everything that is missing, and what to do.
     """
     missing = [package for program, package in PACKAGES.items() if not find_program(program)]
+    problems = list(lacks(missing))
     with contextlib.suppress(HarnessError):
         client = connect()
-        if not missing:
+        if not missing and os.geteuid() == 0:
             return client
-    if problems := list(lacks(missing)):
+    if problems:
         raise HarnessError("no rehearsal can be raised on this machine:\n  " + "\n  ".join(problems))
     if missing:
         say(f"installing {', '.join(missing)}")
@@ -85,17 +90,14 @@ def ensure_engine(say: Say) -> docker.DockerClient:
     with contextlib.suppress(HarnessError):
         return connect()  # the package has started it
     say("starting the Docker engine")
-    return _start()
+    return _start(keep)
 
 
 def lacks(missing: list[str]) -> Iterator[str]:
     """What keeps this process from installing the packages ``missing`` and starting an engine."""
     if os.geteuid() != 0:
-        packages = f"install {' '.join(missing)} and " if missing else ""
-        yield (
-            f"no Docker engine answers this user, and only root may {packages}start one "
-            "(run it as root; or have an engine running and be in the group docker)"
-        )
+        packages = f", install {' '.join(missing)}" if missing else ""
+        yield f"only root may set routes and start a Docker engine{packages}: run it as root"
         return
     effective = _effective_capabilities()
     for bit, name in _CAPABILITIES.items():
@@ -107,10 +109,18 @@ def lacks(missing: list[str]) -> Iterator[str]:
 
 def release_engine(client: docker.DockerClient) -> bool:
     """Stop the engine that :func:`ensure_engine` started, unless something uses it; whether it was."""
-    process = _ours()
-    if process is None or client.containers.list():
+    process, kept = _ours()
+    if process is None or kept or client.containers.list():
         return False
     client.close()
+    return stop_engine()
+
+
+def stop_engine() -> bool:
+    """Stop the engine that :func:`ensure_engine` started, whatever runs in it; whether there was one."""
+    process, _ = _ours()
+    if process is None:
+        return False
     process.terminate()
     process.wait(_START_SECONDS)
     _PIDFILE.unlink(missing_ok=True)
@@ -141,7 +151,7 @@ def _install(packages: list[str]) -> None:
             raise HarnessError(f"`{' '.join(argv)}` ended with {done.returncode}: {said}")
 
 
-def _start() -> docker.DockerClient:
+def _start(keep: bool) -> docker.DockerClient:
     if Path("/run/systemd/system").is_dir():
         subprocess.run(["systemctl", "start", "docker"], capture_output=True, timeout=60, check=False)
         process = None
@@ -150,7 +160,7 @@ def _start() -> docker.DockerClient:
             process = subprocess.Popen(
                 ["dockerd"], stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
             )
-        _PIDFILE.write_text(f"{process.pid} {psutil.Process(process.pid).create_time()}")
+        _PIDFILE.write_text(f"{process.pid} {psutil.Process(process.pid).create_time()} {int(keep)}")
 
     def answered() -> docker.DockerClient:
         if process is not None and process.poll() is not None:
@@ -165,11 +175,12 @@ def _start() -> docker.DockerClient:
         raise HarnessError(f"{error} (read {_LOG})") from None
 
 
-def _ours() -> psutil.Process | None:
-    """The engine that :func:`_start` started, if it still runs."""
+def _ours() -> tuple[psutil.Process | None, bool]:
+    """The engine that :func:`_start` started, if it still runs; and whether it is to be kept."""
     try:
-        pid, created = _PIDFILE.read_text().split()
+        pid, created, kept = _PIDFILE.read_text().split()
         process = psutil.Process(int(pid))
-        return process if abs(process.create_time() - float(created)) < 1 else None
+        same = abs(process.create_time() - float(created)) < 1
     except (OSError, ValueError, psutil.NoSuchProcess):
-        return None
+        return None, False
+    return (process if same else None), kept == "1"

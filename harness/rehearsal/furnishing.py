@@ -60,7 +60,7 @@ def machine_files(
 
 def operator_files(topology: Topology, peers: Mapping[str, Peer], me: Peer) -> dict[str, File]:
     """What the container that keeps this machine on the private network is given."""
-    text = wg_setconf(me, peers, topology)
+    text = wg_setconf(me, peers)
     return {f"/etc/wireguard/{topology.operator_interface}.conf": File(text.encode(), 0o600)}
 
 

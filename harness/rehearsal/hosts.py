@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import json
@@ -9,18 +10,27 @@ import posixpath
 import tarfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from typing import Any
 
 import docker
-from docker.errors import NotFound
+from docker.errors import APIError, NotFound
 from docker.models.containers import Container
 
 from harness.rehearsal.topology import LABEL, Host, Topology
+from harness.waiting import wait_until
 
 __all__ = ["DIGEST_LABEL", "File", "Specification", "archive", "ensure", "machine", "standing"]
 
 DIGEST_LABEL = "harness.rehearsal.digest"
 """Of everything that a container was made from: one that stands with the same is left alone."""
+
+
+_BUSY_SECONDS = 20.0
+
+
+class _Busy(Exception):
+    """The engine is still making or removing a container of that name."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +76,7 @@ def machine(host: Host, topology: Topology, image: str, files: Mapping[str, File
         "devices": ["/dev/net/tun:/dev/net/tun:rwm"],
         "tmpfs": {"/run": "", "/run/lock": ""},
         "stop_signal": "SIGRTMIN+3",
+        "restart_policy": {"Name": "unless-stopped"},  # a machine that reboots comes back
         # Docker's own name server asks there, inside the machine, and is refused: no question leaves
         "dns": ["127.0.0.1"],
         "dns_search": ["."],
@@ -93,17 +104,39 @@ def ensure(client: docker.DockerClient, specification: Specification, network: s
     """See that exactly this container runs; whether it had to be made.
 
     A container is filled before it starts: one that runs is complete, one that does not is made anew.
+
+    Raises:
+        DeadlineExceeded: when the engine stays busy with a container of that name.
     """
+    if _runs(client, specification):
+        return False
+    wait_until(
+        f"{specification.name} made",
+        lambda: _made(client, specification, network),
+        seconds=_BUSY_SECONDS,
+        errors=(_Busy,),
+    )
+    return True
+
+
+def _runs(client: docker.DockerClient, wanted: Specification) -> bool:
     try:
-        container = client.containers.get(specification.name)
+        container = client.containers.get(wanted.name)
     except NotFound:
-        pass
-    else:
-        current = container.labels.get(DIGEST_LABEL) == specification.digest
-        if current and container.status == "running":
-            return False
-        container.remove(force=True, v=True)
-    _make(client, specification, network).start()
+        return False
+    return container.status == "running" and container.labels.get(DIGEST_LABEL) == wanted.digest
+
+
+def _made(client: docker.DockerClient, wanted: Specification, network: str) -> bool:
+    """Replace what has that name. A run that was killed may have left the engine in the middle of it."""
+    try:
+        with contextlib.suppress(NotFound):
+            client.containers.get(wanted.name).remove(force=True, v=True)
+        _make(client, wanted, network).start()
+    except APIError as error:
+        if error.status_code == HTTPStatus.CONFLICT:
+            raise _Busy(str(error)) from None
+        raise
     return True
 
 

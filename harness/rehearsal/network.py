@@ -17,7 +17,7 @@ from docker.models.networks import Network as DockerNetwork
 from docker.types import IPAMConfig, IPAMPool
 
 from harness.errors import HarnessError
-from harness.rehearsal.engine import SYSTEM_PATH
+from harness.rehearsal.engine import find_program
 from harness.rehearsal.topology import STATE_LABEL, Network, Topology
 
 __all__ = ["contain", "ensure_network", "foreign_routes", "release", "routes"]
@@ -104,6 +104,7 @@ def _create(client: docker.DockerClient, topology: Topology) -> DockerNetwork:
     return client.networks.create(
         topology.name,
         driver="bridge",
+        check_duplicate=True,
         internal=True,
         ipam=IPAMConfig(pool_configs=[pool]),
         labels=topology.labels,
@@ -119,14 +120,10 @@ def _ranges(topology: Topology) -> tuple[Network, Network]:
 
 
 def _ip(*arguments: str) -> str:
-    done = subprocess.run(
-        ["ip", *arguments],
-        env={"PATH": SYSTEM_PATH},
-        capture_output=True,
-        text=True,
-        timeout=10,
-        check=False,
-    )
+    program = find_program("ip")
+    if program is None:
+        raise HarnessError("there is no `ip` on this machine (Debian: apt install iproute2)")
+    done = subprocess.run([program, *arguments], capture_output=True, text=True, timeout=10, check=False)
     if done.returncode:
         raise HarnessError(f"`ip {' '.join(arguments)}`: {done.stderr.strip()}")
     return done.stdout

@@ -14,21 +14,23 @@ from pathlib import Path
 from harness.rehearsal.keys import WireguardKey, wireguard_key
 from harness.rehearsal.topology import Topology
 
-__all__ = ["OPERATOR", "Peer", "operator_script", "peers_of", "wg_quick"]
+__all__ = ["OPERATOR", "Peer", "operator_script", "peers_of", "wg_quick", "wg_setconf"]
 
 OPERATOR = "operator"
 _DEFAULT_PORT = 51820
 _KEEPALIVE_SECONDS = 15
-"""This machine has no fixed port, so the others learn where it is from what it sends."""
+"""The first one is sent at once: a machine that restarts has new keys with everybody before it is asked."""
+_OPERATOR_PORTS = range(61000, 65000)
+"""This machine may be on several private networks; no program gets one of these by chance."""
 
 
 @dataclass(frozen=True)
 class Peer:
-    """One end of the private network. ``endpoint`` is None where the others must wait to be called."""
+    """One end of the private network; ``endpoint`` is where the others reach it over the public one."""
 
     name: str
     address: str
-    endpoint: str | None
+    endpoint: tuple[str, int]
     key: WireguardKey
 
 
@@ -39,22 +41,23 @@ def peers_of(topology: Topology, keys: Path) -> dict[str, Peer]:
     for host in topology.hosts:
         if host.private_address is not None:
             key = wireguard_key(keys / f"{host.name}.wg")
-            found[host.name] = Peer(host.name, host.private_address, f"{host.address}:{port}", key)
+            found[host.name] = Peer(host.name, host.private_address, (host.address, port), key)
     if (address := topology.machines.operator_private_address) is not None:
-        found[OPERATOR] = Peer(OPERATOR, address, None, wireguard_key(keys / f"{OPERATOR}.wg"))
+        endpoint = (topology.machines.operator, _operator_port(topology))
+        found[OPERATOR] = Peer(OPERATOR, address, endpoint, wireguard_key(keys / f"{OPERATOR}.wg"))
     return found
 
 
 def wg_quick(me: Peer, everybody: Mapping[str, Peer], topology: Topology) -> str:
     """The configuration of ``me`` for wg-quick; contains its private key."""
     length = topology.private.prefixlen
-    lines = ["[Interface]", f"Address = {me.address}/{length}", *_interface(me, topology)]
+    lines = ["[Interface]", f"Address = {me.address}/{length}", *_interface(me)]
     return "\n".join([*lines, *_others(me, everybody)]) + "\n"
 
 
-def wg_setconf(me: Peer, everybody: Mapping[str, Peer], topology: Topology) -> str:
+def wg_setconf(me: Peer, everybody: Mapping[str, Peer]) -> str:
     """The same for `wg setconf`, which knows no addresses."""
-    return "\n".join(["[Interface]", *_interface(me, topology), *_others(me, everybody)]) + "\n"
+    return "\n".join(["[Interface]", *_interface(me), *_others(me, everybody)]) + "\n"
 
 
 def operator_script(topology: Topology, address: str) -> str:
@@ -72,10 +75,12 @@ wait $!
 """
 
 
-def _interface(me: Peer, topology: Topology) -> list[str]:
-    port = topology.machines.private_network.port or _DEFAULT_PORT
-    listen = [f"ListenPort = {port}"] if me.endpoint else []
-    return [f"PrivateKey = {me.key.private}", *listen]
+def _operator_port(topology: Topology) -> int:
+    return _OPERATOR_PORTS[(int(topology.network.network_address) >> 8) % len(_OPERATOR_PORTS)]
+
+
+def _interface(me: Peer) -> list[str]:
+    return [f"PrivateKey = {me.key.private}", f"ListenPort = {me.endpoint[1]}"]
 
 
 def _others(me: Peer, everybody: Mapping[str, Peer]) -> list[str]:
@@ -84,8 +89,6 @@ def _others(me: Peer, everybody: Mapping[str, Peer]) -> list[str]:
         if peer.name == me.name:
             continue
         lines += ["", "[Peer]", f"PublicKey = {peer.key.public}", f"AllowedIPs = {peer.address}/32"]
-        if peer.endpoint:
-            lines.append(f"Endpoint = {peer.endpoint}")
-        if me.endpoint is None:
-            lines.append(f"PersistentKeepalive = {_KEEPALIVE_SECONDS}")
+        address, port = peer.endpoint
+        lines += [f"Endpoint = {address}:{port}", f"PersistentKeepalive = {_KEEPALIVE_SECONDS}"]
     return lines

@@ -16,6 +16,7 @@ from harness.rehearsal.engine import ENGINE_ERRORS, Say, ensure_engine
 from harness.rehearsal.furnishing import furnish_state, machine_files, operator_files
 from harness.rehearsal.hosts import Specification, ensure, machine, standing
 from harness.rehearsal.image import ensure_images
+from harness.rehearsal.limits import ensure_limits
 from harness.rehearsal.network import contain, ensure_network, routes
 from harness.rehearsal.pki import ensure_pki
 from harness.rehearsal.private import OPERATOR, operator_script, peers_of
@@ -53,6 +54,7 @@ def raise_rehearsal(environment: Environment, root: Path, say: Say) -> Raised:
         )
     with run_lock(topology.state):
         client = ensure_engine(say)
+        ensure_limits(say)
         try:
             return _raise(client, environment, topology, say)
         except ENGINE_ERRORS as error:

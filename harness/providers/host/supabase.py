@@ -6,33 +6,25 @@ import contextlib
 import hashlib
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
 
+from harness.environment.gateway import DockerGateway
 from harness.environment.supabase import HostSupabase as Settings
 from harness.errors import DeadlineExceeded, DeployError
-from harness.hosts import packages
+from harness.hosts.firewall import drift, prepare
 from harness.hosts.forwards import Forwards
 from harness.hosts.ssh import CommandFailed
 from harness.providers.backup import Archive
 from harness.providers.base import Deployment, Plan, Progress, was_done
-from harness.providers.host import scripts
-from harness.providers.host.files import (
-    ETC,
-    FRONT_PACKAGES,
-    REST_ADMIN_PORT,
-    Parts,
-    Service,
-    services,
-)
-from harness.providers.host.scripts import Seen
+from harness.providers.docker.balancer import Balancer
+from harness.providers.host.files import REST_ADMIN_PORT, Parts
+from harness.providers.host.machine import START_SECONDS, DatabaseMachine, Step
 from harness.providers.host.server import HostServer, derived
 from harness.providers.local import postgres_binaries
 from harness.providers.machine_programs import MachineProgram
 from harness.providers.schema import Schema
-from harness.providers.selfhosted import data_api
 from harness.providers.selfhosted.bootstrap import (
     SUPERUSER,
     baseline_digest,
@@ -42,7 +34,6 @@ from harness.providers.selfhosted.bootstrap import (
     scratch_database,
     set_passwords,
 )
-from harness.providers.selfhosted.server import postgrest
 from harness.providers.supabase_cli import SupabaseCli
 from harness.secrets import Secret
 from harness.stack import Stack
@@ -51,16 +42,6 @@ from harness.waiting import wait_until
 __all__ = ["HostSupabase"]
 
 _BACKUPS_KEPT = 3
-_COPY_SECONDS = 600.0
-_START_SECONDS = 30.0
-
-
-@dataclass(frozen=True)
-class _Step:
-    """One change: what a plan says of it, and what carries it out."""
-
-    change: str
-    work: Callable[[], None]
 
 
 class HostSupabase:
@@ -132,11 +113,6 @@ class HostSupabase:
 
     def machine_programs(self) -> list[MachineProgram]:
         """What runs on the machine, for whoever controls and reads programs there."""
-        ready: dict[str, Callable[[], bool]] = {
-            "postgres": self._accepts,
-            "postgrest": lambda: self._answers(REST_ADMIN_PORT, "/ready"),
-            "api": lambda: self._answers(self.settings.api_port, "/health"),
-        }
         return [
             MachineProgram(
                 name,
@@ -144,22 +120,23 @@ class HostSupabase:
                 self.machine,
                 unit=f"supabase-{name}.service",
                 ready=probe,
-                ready_seconds=_START_SECONDS,
+                ready_seconds=START_SECONDS,
             )
-            for name, probe in ready.items()
+            for name, probe in self._ready().items()
         ]
 
     # --- deploying -------------------------------------------------------------------------------
 
     def plan(self) -> Plan:
         """Compare the declared with the live state. Reads only."""
-        parts = self._parts()
-        steps = self._steps(parts, self._observe(parts))
-        changes = [step.change for step in steps]
+        changes = [*drift(self.stack.fleet, self._machines())]
+        changes += [step.change for step in self._steps()]
         if any(change.endswith("postgres") for change in changes):
             changes.append("bring the database to the declared schema and logins")
         else:
             changes += self._database_changes()
+        if (balancer := self._balancer()) and not balancer.configured():
+            changes.append(f"configure haproxy on {balancer.machine}")
         return Plan(self.component, self._digest(), tuple(changes))
 
     def deploy(self, progress: Progress) -> Deployment:
@@ -169,10 +146,10 @@ class HostSupabase:
             DeployError: when it cannot; says at what and what to do.
         """
         started = time.monotonic()
-        parts = self._parts()
-        steps = self._steps(parts, self._observe(parts))
         try:
-            done = self._carry_out(steps, progress)
+            done = [*prepare(self.stack.fleet, self._machines(), progress)]
+            done += self._carry_out(self._steps(), progress)
+            done += self._lead_there(progress)
         except CommandFailed as error:
             raise DeployError(self.component, str(error)) from error
         except DeadlineExceeded as error:
@@ -180,7 +157,7 @@ class HostSupabase:
             raise DeployError(self.component, str(error), hint) from error
         return Deployment(self.component, self._digest(), tuple(done), time.monotonic() - started)
 
-    def _carry_out(self, steps: list[_Step], progress: Progress) -> list[str]:
+    def _carry_out(self, steps: list[Step], progress: Progress) -> list[str]:
         """The database is brought to its state as soon as it runs: what reads it is started after that."""
         done = []
         later = [step for step in steps if step.change in ("start postgrest", "start api")]
@@ -198,7 +175,7 @@ class HostSupabase:
 
     def _bring_database(self, progress: Progress) -> list[str]:
         server, done = self.server, []
-        wait_until("PostgreSQL", server.ready, seconds=_START_SECONDS)
+        wait_until("PostgreSQL", server.ready, seconds=START_SECONDS)
         if not logs_in(server, SUPERUSER, server.password):
             raise DeployError(
                 self.component,
@@ -227,107 +204,43 @@ class HostSupabase:
         passwords = {role: self._password(role) for role in sorted(roles)}
         return [f"set the password of {role}" for role in set_passwords(self.server, passwords)]
 
-    # --- the machine -----------------------------------------------------------------------------
+    def _balancer(self) -> Balancer | None:
+        """What leads `api_url` to the machine; nothing does where no load balancer is declared."""
+        if isinstance(self.stack.environment.gateway, DockerGateway):
+            return Balancer(self.stack.environment, self.stack.remote)
+        return None
 
-    def _observe(self, parts: Parts) -> Seen:
-        text = scripts.observe(parts, services(parts))
-        return Seen.parse(self.stack.remote.script(self.machine, text, sudo=True).require().text)
+    def _machines(self) -> list[str]:
+        balancer = self._balancer()
+        return [self.machine, *([balancer.machine] if balancer else [])]
 
-    def _steps(self, parts: Parts, seen: Seen) -> list[_Step]:
-        """What has to be done on the machine, in order; nothing where it is as declared."""
-        if seen.python != packages.runtime():
-            found = seen.python or "no python3"
-            what = f"{self.machine} has {found}, this machine {packages.runtime()}"
-            raise DeployError(self.component, what, packages.MISFIT)
-        steps = [*self._programs(parts, seen)]
-        if not seen.cluster:
-            steps.append(_Step("create the database cluster", lambda: self._create(parts)))
-        for service in services(parts):
-            as_declared = (
-                seen.running.get(service.name) == service.digest
-                and service.unit in seen.enabled
-                and all(seen.files.get(p) == scripts.sha256(c) for p, c in self._files(service).items())
-            )
-            if not as_declared:
-                change = f"start {service.name}"
-                steps.append(_Step(change, lambda service=service: self._start(service)))  # type: ignore[misc]
-        if steps and f"{ETC}/server.crt" not in seen.present:
-            prepare = scripts.prepare(self.machine)
-            steps.insert(0, _Step(f"prepare {self.machine}", lambda: self._script(prepare)))
-        return steps
-
-    def _programs(self, parts: Parts, seen: Seen) -> Iterator[_Step]:
-        if parts.postgres not in seen.present:
-            name = parts.postgres.rpartition("/")[2]
-            yield _Step(f"install {name}", lambda: self._install_postgres(parts))
-        if parts.postgrest not in seen.present:
-            yield _Step("install PostgREST", lambda: self._install_postgrest(parts))
-        if parts.front not in seen.present:
-            yield _Step("install the front of the Data API", lambda: self._install_front(parts))
-
-    def _install_postgres(self, parts: Parts) -> None:
-        self._feed(
-            f"{_unpacked(parts.postgres)} --strip-components=1",
-            parts.postgres,
-            postgres_binaries.archive_file().read_bytes(),
+    def _lead_there(self, progress: Progress) -> list[str]:
+        balancer, done = self._balancer(), []
+        if balancer and not balancer.configured():
+            progress(f"configuring haproxy on {balancer.machine}")
+            with self.stack.fleet.writing(balancer.machine):
+                balancer.configure()
+            done.append(f"configured haproxy on {balancer.machine}")
+        health = self.stack.http(self.settings.api_url)
+        wait_until(
+            f"the Data API at {self.settings.api_url}",
+            lambda: health.get("/health").status_code == 200,
+            seconds=START_SECONDS,
+            errors=(httpx.TransportError,),
         )
-        lacks = self.stack.remote.script(
-            self.machine, scripts.missing_libraries(parts.postgres), sudo=True
-        ).require()
-        if lacks.text.strip():
-            names = ", ".join(lacks.text.split())
-            raise DeployError(self.component, f"{self.machine} lacks {names}", scripts.LIBRARIES)
+        return done
 
-    def _install_postgrest(self, parts: Parts) -> None:
-        part = f"{parts.postgrest}.part"
-        self._feed(f"cat >{part}; chmod 755 {part}", parts.postgrest, postgrest(parts.root).read_bytes())
+    def _steps(self) -> list[Step]:
+        machine = DatabaseMachine(self.stack.remote, self.machine, self._ready())
+        return machine.steps(self._parts(), derived(self._password("postgres"), SUPERUSER))
 
-    def _install_front(self, parts: Parts) -> None:
-        self._feed(
-            _unpacked(parts.front),
-            parts.front,
-            packages.archive(FRONT_PACKAGES, self.stack.root),
-            finish=False,
-        )
-        self._put(
-            f"{parts.front}.part/data_api.py", Path(data_api.__file__).read_bytes(), "root:supabase", 0o644
-        )
-        self._script(f"rm -rf {parts.front}; mv {parts.front}.part {parts.front}")
-
-    def _create(self, parts: Parts) -> None:
-        argv = ["sh", "-c", scripts.create_cluster(parts.postgres)]
-        password = self.server.password.reveal().encode() + b"\n"
-        self.stack.remote.run(self.machine, argv, stdin=password, sudo=True, seconds=60.0).require()
-
-    def _start(self, service: Service) -> None:
-        for path, content in self._files(service).items():
-            private = path.startswith(f"{ETC}/")
-            self._put(path, content, f"root:{service.user}", 0o640 if private else 0o644)
-        self._script(scripts.run(service))
-        ready = {program.unit: program.ready for program in self.machine_programs()}[service.unit]
-        if ready is not None:
-            wait_until(service.title, ready, seconds=_START_SECONDS, errors=(httpx.TransportError,))
-
-    @staticmethod
-    def _files(service: Service) -> dict[str, bytes]:
-        return {**service.files, scripts.unit_path(service): service.unit_file()}
-
-    def _feed(self, command: str, target: str, content: bytes, *, finish: bool = True) -> None:
-        """Feed ``command``, which makes ``target``.part; then rename: whole, or not at all."""
-        last = f"rm -rf {target} && mv {target}.part {target}" if finish else "true"
-        argv = ["sh", "-c", f"set -e; rm -rf {target}.part; {command}; {last}"]
-        self.stack.remote.run(self.machine, argv, stdin=content, sudo=True, seconds=_COPY_SECONDS).require()
-
-    def _put(self, path: str, content: bytes, owner: str, mode: int) -> None:
-        part = f"{path}.part"
-        text = f"umask 077; cat >{part}; chown {owner} {part}; chmod {mode:o} {part}; mv {part} {path}"
-        self.stack.remote.run(self.machine, ["sh", "-ec", text], stdin=content, sudo=True).require()
-
-    def _script(self, text: str) -> None:
-        self.stack.remote.script(self.machine, text, sudo=True, seconds=60.0).require()
-
-    def _accepts(self) -> bool:
-        return self.server.ready()
+    def _ready(self) -> dict[str, Callable[[], bool]]:
+        """Whether each service serves: asked on the machine's own loopback, through ssh."""
+        return {
+            "postgres": lambda: self.server.ready(),  # noqa: PLW0108 - the way there is opened when asked
+            "postgrest": lambda: self._answers(REST_ADMIN_PORT, "/ready"),
+            "api": lambda: self._answers(self.settings.api_port, "/health"),
+        }
 
     def _answers(self, port: int, path: str) -> bool:
         host, local = self.forwards.to(self.machine, f"127.0.0.1:{port}")
@@ -375,7 +288,3 @@ class HostSupabase:
             raise DeployError("supabase", f"cannot read {self.source}: {error}") from error
         parts = [self.settings.model_dump_json(), baseline_digest(), schema, postgres_binaries.digest()]
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()
-
-
-def _unpacked(target: str) -> str:
-    return f"mkdir -p {target}.part && tar -xzf - -C {target}.part --no-same-owner"

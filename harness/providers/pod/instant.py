@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from harness.environment.inference import PodInstant as Settings
 from harness.errors import DeadlineExceeded, DeployError
 from harness.hosts import packages
+from harness.hosts.firewall import drift, prepare
 from harness.hosts.ssh import CommandFailed
 from harness.providers.base import Deployment, Plan, Progress, was_done
 from harness.providers.inference_ready import serves
@@ -64,10 +65,11 @@ class PodInstant:
     # --- deploying -------------------------------------------------------------------------------
 
     def plan(self) -> Plan:
-        """Compare the declared with the machine's state, in one round trip. Reads only."""
+        """Compare the declared with the machine's state. Reads only."""
         made = configuration(self.config, self.stack.root)
-        changes = tuple(step.change for step in self._steps(made, self._observe(made)))
-        return Plan(self.component, made.digest, changes)
+        changes = [*drift(self.stack.fleet, [self.config.host])]
+        changes += [step.change for step in self._steps(made, self._observe(made))]
+        return Plan(self.component, made.digest, tuple(changes))
 
     def deploy(self, progress: Progress) -> Deployment:
         """Install what differs, start the engine, wait until it serves; back to the last one if it fails.
@@ -77,6 +79,7 @@ class PodInstant:
         """
         started = time.monotonic()
         made = configuration(self.config, self.stack.root)
+        changes = prepare(self.stack.fleet, [self.config.host], progress)
         seen = self._observe(made)
         steps = self._steps(made, seen)
         try:
@@ -90,7 +93,7 @@ class PodInstant:
             raise DeployError(self.component, str(error)) from error
         except DeadlineExceeded as error:
             raise DeployError(self.component, str(error), self._way_back(seen, made)) from error
-        changes = tuple(was_done(step.change) for step in steps)
+        changes += tuple(was_done(step.change) for step in steps)
         return Deployment(self.component, made.digest, changes, time.monotonic() - started)
 
     def previous(self) -> str:
@@ -199,7 +202,7 @@ class PodInstant:
         said = self.stack.remote.run(
             self.config.host, ["journalctl", "-u", UNIT, "-n", "3", "-o", "cat", "--no-pager"], sudo=True
         )
-        return said.text.strip() or "it has logged nothing"
+        return f"no answer at {self.config.url}; its log ends: {said.text.strip() or '(empty)'}"
 
     def _key(self) -> Secret:
         return self.stack.secret(self.config.api_key)

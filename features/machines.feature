@@ -1,0 +1,42 @@
+Feature: Machines
+  What must be true of the machines themselves: who reaches them, what they keep running, how they are.
+
+  Background:
+    Given the whole stack is deployed
+
+  Rule: A firewall on every machine
+
+    # control: tests/negative/test_machines_firewall.py::test_a_flushed_ruleset_is_refuted
+    # control: tests/negative/test_machines_firewall.py::test_an_open_policy_is_refuted
+    # control: tests/negative/test_machines_firewall.py::test_one_grant_too_many_is_refuted
+    # control: tests/negative/test_machines_firewall.py::test_a_missing_grant_is_refuted
+    @item:IG-4 @env:rehearsal @env:staging @env:production
+    Scenario: The rules are the declared ones
+      Then on every machine the firewall holds what the environment allows, also after a reboot
+
+    # control: tests/negative/test_machines_firewall.py::test_a_port_that_docker_publishes_is_refuted
+    # control: tests/negative/test_machines_firewall.py::test_a_service_that_does_not_listen_is_refuted
+    # control: tests/negative/test_machines_firewall.py::test_a_service_on_loopback_alone_is_refuted
+    @item:IG-4 @env:rehearsal @env:staging @env:production
+    Scenario: Every connection shows it
+      Then from every vantage point each machine answers to whom it may and to nobody else
+
+    # control: tests/negative/test_machines_firewall.py::test_a_gpu_on_the_public_network_is_refuted
+    @env:rehearsal @env:staging @env:production
+    Scenario: The private network only
+      Then the GPU and the database answer on the private network alone
+
+  Rule: Machines that keep running
+
+    # control: tests/negative/test_machines.py::test_a_disabled_unit_is_refuted
+    # control: tests/negative/test_machines.py::test_a_unit_that_is_not_restarted_is_refuted
+    # control: tests/negative/test_machines.py::test_a_stopped_unit_is_refuted
+    @item:IG-5 @env:rehearsal @env:staging @env:production
+    Scenario: A process manager on every machine
+      Then every program starts with its machine and is started again when it ends
+
+    # control: tests/negative/test_machines.py::test_a_full_disk_is_refuted
+    # control: tests/negative/test_machines.py::test_a_clock_that_is_wrong_is_refuted
+    @env:rehearsal @env:staging @env:production
+    Scenario: Time and room
+      Then every machine has the right time and room on its disks

@@ -1,0 +1,297 @@
+"""Are the machines fit, on the private network, and set up so that what runs on them keeps running?"""
+
+from __future__ import annotations
+
+import ipaddress
+import time
+from collections.abc import Iterator, Sequence
+from urllib.parse import urlsplit
+
+import httpx
+
+from harness.checks.base import Effect, check
+from harness.checks.firewall import ON_MACHINES, surveyed
+from harness.environment.inference import PodInstant
+from harness.environment.machines import Machine, PrivateNetwork
+from harness.environment.supabase import HostSupabase
+from harness.errors import DeadlineExceeded, NoProvider, Unreachable
+from harness.evidence import Evidence, Finding, judge, refuted
+from harness.hosts import firewall
+from harness.hosts.facts import HostFacts, UnknownFact
+from harness.hosts.matrix import Seen
+from harness.providers.machine_programs import MachineProgram
+from harness.stack import Stack
+from harness.waiting import wait_until
+
+__all__ = ["fit", "gpu", "kept_running", "private_only", "reboots"]
+
+_MOST_OFFSET_SECONDS = 2.0
+"""Tokens are refused when clocks disagree by more than some seconds."""
+_LEAST_FREE = 0.1
+_RESTARTS = ("always", "on-failure", "unless-stopped")
+_NETWORK_UNITS = {"wireguard": "wg-quick@{}.service", "tailscale": "tailscaled.service"}
+
+
+@check("instant.gpu", component="instant")
+def gpu(stack: Stack) -> Evidence:
+    """The host has the declared GPU with the declared memory, as its driver says."""
+    declared = stack.environment.instant
+    if not isinstance(declared, PodInstant):
+        raise NoProvider(f"the provider {declared.provider} declares no GPU")
+    seen = stack.fleet.facts.of(declared.host).gpus
+    where = f"{declared.host}: nvidia-smi"
+    findings = []
+    if not any(one.name == declared.gpu for one in seen):
+        observed = ", ".join(one.name for one in seen) or "no GPU"
+        findings.append(
+            Finding(declared.gpu, observed, where, "rent the declared one, or declare this one")
+        )
+    memory = sum(one.mib for one in seen if one.name == declared.gpu)
+    if not findings and memory < declared.vram_mib:
+        expected = f"at least {declared.vram_mib} MiB"
+        findings.append(
+            Finding(expected, f"{memory} MiB", where, "the model may not fit: see instant.vram_mib")
+        )
+    return judge(f"{declared.gpu}, {memory} MiB", findings, gpus=[vars(one) for one in seen])
+
+
+# --- kept running --------------------------------------------------------------------------------
+
+
+@check("machines.kept_running", component="gateway", needs=ON_MACHINES)
+def kept_running(stack: Stack) -> Evidence:
+    """Every program on a machine starts with the machine and is started again when it ends."""
+    known = stack.fleet.facts.every([machine.name for machine in stack.fleet.servers])
+    findings, seen = [], []
+    for machine, unit, restarts in _wanted(stack):
+        seen.append(f"{machine}: {unit}")
+        findings += list(_unit(known[machine], unit, restarts))
+    for program in _programs(stack):
+        if program.container:
+            seen.append(f"{program.machine}: container {program.container}")
+            findings += list(_container(known[program.machine], program.container))
+    return judge(f"{len(seen)} programs enabled, running, restarted when they end", findings, programs=seen)
+
+
+def _programs(stack: Stack) -> list[MachineProgram]:
+    """What the providers keep running on machines."""
+    found: list[MachineProgram] = []
+    for provider in stack.providers.values():
+        listed = getattr(provider, "machine_programs", None)
+        found += listed() if listed else []
+    return found
+
+
+def _wanted(stack: Stack) -> Iterator[tuple[str, str, bool]]:
+    """Machine, unit, and whether systemd must restart it."""
+    programs = _programs(stack)
+    for program in programs:
+        if program.unit:
+            yield program.machine, program.unit, True
+    for machine in dict.fromkeys(program.machine for program in programs if program.container):
+        yield machine, "docker.service", True
+    if balancer := getattr(stack.environment.gateway, "balancer", None):
+        yield balancer, "haproxy.service", True
+    network = stack.fleet.machines.private_network
+    for server in stack.fleet.servers:
+        if server.private_address:
+            yield server.name, _NETWORK_UNITS[network.kind].format(network.interface), False
+
+
+def _unit(facts: HostFacts, name: str, restarts: bool) -> Iterator[Finding]:
+    unit, where = facts.unit(name), f"{facts.machine}: {name}"
+    if not unit.found:
+        yield Finding("installed", "systemd knows no such unit", where, "deploy it")
+        return
+    if not unit.enabled:
+        yield Finding("starts with the machine", "not enabled", where, f"systemctl enable {name}")
+    if unit.state != "active":
+        yield Finding("active", unit.state, where, f"systemctl start {name}; journalctl -u {name}")
+    if restarts and unit.restart and unit.restart not in _RESTARTS:
+        yield Finding("restarted when it ends", f"Restart={unit.restart}", where, "set Restart=always")
+
+
+def _container(facts: HostFacts, name: str) -> Iterator[Finding]:
+    where = f"{facts.machine}: container {name}"
+    found = [container for container in facts.containers if container.name == name]
+    if not found:
+        others = ", ".join(container.name for container in facts.containers) or "none"
+        yield Finding("a running container", f"there is none; there are: {others}", where, "deploy it")
+        return
+    one = found[0]
+    if one.state != "running" or one.health not in ("healthy", ""):
+        yield Finding("running, healthy", f"{one.state} {one.health}".strip(), where, f"docker logs {name}")
+    if one.restart not in _RESTARTS:
+        yield Finding("restarted when it ends", f"restart policy {one.restart or 'no'}", where, "deploy it")
+
+
+# --- reboot --------------------------------------------------------------------------------------
+
+
+@check("instant.reboots", component="instant", effect=Effect.DISTURBS, within=600.0)
+def reboots(stack: Stack) -> Evidence:
+    """After a reboot the instant host is back within its time: engine, private network and firewall."""
+    declared = stack.environment.instant
+    if not isinstance(declared, PodInstant):
+        raise NoProvider(f"the provider {declared.provider} has no host that could be rebooted")
+    name, seconds = declared.host, declared.recover_within_seconds
+    fleet = stack.fleet
+    before = fleet.facts.read(name, ["booted"]).booted
+    started = time.monotonic()
+    fleet.remote.run(name, ["systemctl", "reboot"], sudo=True)
+    fleet.remote.drop(name)
+    left: list[str] = []
+
+    def back() -> bool:
+        seen = fleet.facts.read(name)
+        left[:] = _not_back(stack, seen, before)
+        return not left
+
+    try:
+        wait_until(
+            f"{name} after a reboot",
+            back,
+            seconds=seconds,
+            seen=lambda: "; ".join(left),
+            errors=(Unreachable, UnknownFact, httpx.TransportError),
+        )
+    except DeadlineExceeded as error:
+        expected = f"everything of it runs again within {seconds:g} s"
+        finding = Finding(expected, error.last_seen, f"{name}, rebooted", "enable the units that it needs")
+        return refuted(f"{name} is not back after {seconds:g} s", finding)
+    finally:
+        fleet.refresh()
+    took = time.monotonic() - started
+    return judge(f"{name}: rebooted, everything back after {took:.1f} s", [], seconds=round(took, 1))
+
+
+def _not_back(stack: Stack, seen: HostFacts, before: float) -> list[str]:
+    """What of a machine is not yet as it was before its reboot."""
+    if seen.booted <= before + 0.5:
+        return ["it has not gone down yet"]
+    machine = stack.fleet.machines.host(seen.machine)
+    missing = [f"firewall: {wrong}" for wrong in firewall.prepared(stack.fleet, machine, seen)]
+    for place, unit, _ in _wanted(stack):
+        if place == seen.machine and seen.unit(unit).state != "active":
+            missing.append(f"{unit} is {seen.unit(unit).state}")
+    for program in _programs(stack):
+        if program.machine == seen.machine and program.ready and not program.ready():
+            missing.append(f"{program.name} does not serve")
+    return missing
+
+
+# --- private network -----------------------------------------------------------------------------
+
+
+@check("machines.private_only", component="instant", needs=ON_MACHINES)
+def private_only(stack: Stack) -> Evidence:
+    """The GPU and the database answer on the private network alone, to those who are on it."""
+    machines = stack.fleet.machines
+    network = machines.private_network
+    made = surveyed(stack)
+    known = stack.fleet.facts.every([machine.name for machine in stack.fleet.servers])
+    findings, hidden = [], []
+    for machine in stack.fleet.servers:
+        findings += list(_joined(machine, network, known[machine.name]))
+        if machine.name in _hidden(stack):
+            hidden.append(machine.name)
+            findings += list(_elsewhere(machine, made.seen))
+    findings += list(_addressed(stack, network))
+    listed = ", ".join(hidden) or "no machine"
+    return judge(f"{listed}: on {network.range} alone, {network.kind}", findings, machines=hidden)
+
+
+def _hidden(stack: Stack) -> set[str]:
+    """The machines of the instant model and of the database."""
+    parts = (stack.environment.instant, stack.environment.supabase)
+    return {part.host for part in parts if isinstance(part, PodInstant | HostSupabase)}
+
+
+def _joined(machine: Machine, network: PrivateNetwork, facts: HostFacts) -> Iterator[Finding]:
+    if machine.private_address is None:
+        return
+    where = f"{machine.name}: {network.interface}"
+    held = facts.addresses.get(network.interface, ())
+    if machine.private_address not in held or network.interface not in facts.up:
+        state = "up" if network.interface in facts.up else "down"
+        observed = f"{', '.join(held) or 'no address'}, {state}"
+        yield Finding(f"{machine.private_address}, up", observed, where, f"start {network.kind} there")
+    for interface, addresses in facts.addresses.items():
+        strays = [a for a in addresses if interface != network.interface and _within(a, network)]
+        if strays:
+            where = f"{machine.name}: {interface}"
+            yield Finding(
+                f"{network.range} on {network.interface} alone", ", ".join(strays), where, "remove it"
+            )
+
+
+def _within(address: str, network: PrivateNetwork) -> bool:
+    held = ipaddress.ip_address(address)
+    private = ipaddress.ip_network(network.range)
+    return held.version == private.version and held in private
+
+
+def _elsewhere(machine: Machine, seen: Sequence[Seen]) -> Iterator[Finding]:
+    ports = {allow.port for allow in machine.allows if allow.over == "private"}
+    for one in seen:
+        probe = one.probe
+        if probe.target != machine.name or probe.port not in ports or probe.own:
+            continue
+        if probe.over == "public" and not probe.allowed and one.outcome in ("open", "refused"):
+            where = f"{machine.name}, {probe.address}:{probe.port}"
+            observed = f"{one.outcome} from {probe.vantage}, over the public network"
+            yield Finding("nothing but the private network", observed, where, "deploy its firewall again")
+        if probe.over == "private" and not probe.joined and one.outcome == "open":
+            where = f"{machine.name}, {probe.address}:{probe.port}"
+            observed = f"open from {probe.vantage}, which is not on the private network"
+            yield Finding("nobody from outside", observed, where, "see who is on the private network")
+
+
+def _addressed(stack: Stack, network: PrivateNetwork) -> Iterator[Finding]:
+    """Who uses the GPU must do it by its private address."""
+    declared = stack.environment.instant
+    host = urlsplit(declared.url).hostname or ""
+    if isinstance(declared, PodInstant) and not _is_private(host, network):
+        where = f"environments/{stack.environment.environment}.yaml: instant.url"
+        yield Finding(f"an address in {network.range}", host, where, "write its private address")
+
+
+def _is_private(host: str, network: PrivateNetwork) -> bool:
+    try:
+        return _within(host, network)
+    except ValueError:  # a name: whoever resolves it decides
+        return False
+
+
+# --- fit -----------------------------------------------------------------------------------------
+
+
+@check("machines.fit", component="gateway", needs=ON_MACHINES)
+def fit(stack: Stack) -> Evidence:
+    """Every machine has the right time and room on its disks."""
+    known = stack.fleet.facts.every([machine.name for machine in stack.fleet.servers])
+    findings = [finding for facts in known.values() for finding in (*_clock(facts), *_disks(facts))]
+    worst = max((abs(facts.clock_offset[0]) for facts in known.values()), default=0.0)
+    least = min((d.free / d.bytes for f in known.values() for d in f.disks if d.bytes), default=1.0)
+    summary = f"{len(known)} machines: clocks within {worst:.2f} s of ours, disks at least {least:.0%} free"
+    return judge(summary, findings, offset_seconds=round(worst, 3), free=round(least, 3))
+
+
+def _clock(facts: HostFacts) -> Iterator[Finding]:
+    ahead, uncertain = facts.clock_offset
+    if abs(ahead) - uncertain > _MOST_OFFSET_SECONDS:
+        expected = f"within {_MOST_OFFSET_SECONDS:g} s of this machine's"
+        observed = f"{abs(ahead):.1f} s {'ahead' if ahead > 0 else 'behind'}"
+        yield Finding(
+            expected, observed, f"{facts.machine}: clock", "let NTP keep it: timedatectl set-ntp true"
+        )
+
+
+def _disks(facts: HostFacts) -> Iterator[Finding]:
+    for disk in facts.disks:
+        if disk.bytes and disk.free / disk.bytes < _LEAST_FREE:
+            expected = f"at least {_LEAST_FREE:.0%} free"
+            observed = f"{disk.free / disk.bytes:.1%} of {disk.bytes / 2**30:.1f} GiB"
+            yield Finding(
+                expected, observed, f"{facts.machine}: {disk.path}", "make room: logs, images, dumps"
+            )

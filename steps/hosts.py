@@ -1,0 +1,33 @@
+"""The machines: what may reach them, what runs on them, how they answer to the world."""
+
+from __future__ import annotations
+
+from pytest_bdd import then
+
+from harness.asking import Ask
+from harness.checks import firewall, machines
+
+
+@then("on every machine the firewall holds what the environment allows, also after a reboot")
+def _(ask: Ask) -> None:
+    ask(firewall.rules)
+
+
+@then("from every vantage point each machine answers to whom it may and to nobody else")
+def _(ask: Ask) -> None:
+    ask(firewall.reach)
+
+
+@then("the GPU and the database answer on the private network alone")
+def _(ask: Ask) -> None:
+    ask(machines.private_only)
+
+
+@then("every program starts with its machine and is started again when it ends")
+def _(ask: Ask) -> None:
+    ask(machines.kept_running)
+
+
+@then("every machine has the right time and room on its disks")
+def _(ask: Ask) -> None:
+    ask(machines.fit)
