@@ -23,7 +23,7 @@ from harness.providers.machine_programs import MachineProgram
 from harness.stack import Stack
 from harness.waiting import wait_until
 
-__all__ = ["fit", "gpu", "kept_running", "private_only", "reboots"]
+__all__ = ["fit", "gpu", "kept_running", "private_only", "programs_on_machines", "reboots"]
 
 _MOST_OFFSET_SECONDS = 2.0
 """Tokens are refused when clocks disagree by more than some seconds."""
@@ -66,14 +66,14 @@ def kept_running(stack: Stack) -> Evidence:
     for machine, unit, restarts in _wanted(stack):
         seen.append(f"{machine}: {unit}")
         findings += list(_unit(known[machine], unit, restarts))
-    for program in _programs(stack):
+    for program in programs_on_machines(stack):
         if program.container:
             seen.append(f"{program.machine}: container {program.container}")
             findings += list(_container(known[program.machine], program.container))
     return judge(f"{len(seen)} programs enabled, running, restarted when they end", findings, programs=seen)
 
 
-def _programs(stack: Stack) -> list[MachineProgram]:
+def programs_on_machines(stack: Stack) -> list[MachineProgram]:
     """What the providers keep running on machines."""
     found: list[MachineProgram] = []
     for provider in stack.providers.values():
@@ -84,7 +84,7 @@ def _programs(stack: Stack) -> list[MachineProgram]:
 
 def _wanted(stack: Stack) -> Iterator[tuple[str, str, bool]]:
     """Machine, unit, and whether systemd must restart it."""
-    programs = _programs(stack)
+    programs = programs_on_machines(stack)
     for program in programs:
         if program.unit:
             yield program.machine, program.unit, True
@@ -174,7 +174,7 @@ def _not_back(stack: Stack, seen: HostFacts, before: float) -> list[str]:
     for place, unit, _ in _wanted(stack):
         if place == seen.machine and seen.unit(unit).state != "active":
             missing.append(f"{unit} is {seen.unit(unit).state}")
-    for program in _programs(stack):
+    for program in programs_on_machines(stack):
         if program.machine == seen.machine and program.ready and not program.ready():
             missing.append(f"{program.name} does not serve")
     return missing
@@ -271,17 +271,17 @@ def fit(stack: Stack) -> Evidence:
     """Every machine has the right time and room on its disks."""
     known = stack.fleet.facts.every([machine.name for machine in stack.fleet.servers])
     findings = [finding for facts in known.values() for finding in (*_clock(facts), *_disks(facts))]
-    worst = max((abs(facts.clock_offset[0]) for facts in known.values()), default=0.0)
+    worst = max((max(map(abs, facts.clock_offset)) for facts in known.values()), default=0.0)
     least = min((d.free / d.bytes for f in known.values() for d in f.disks if d.bytes), default=1.0)
     summary = f"{len(known)} machines: clocks within {worst:.2f} s of ours, disks at least {least:.0%} free"
     return judge(summary, findings, offset_seconds=round(worst, 3), free=round(least, 3))
 
 
 def _clock(facts: HostFacts) -> Iterator[Finding]:
-    ahead, uncertain = facts.clock_offset
-    if abs(ahead) - uncertain > _MOST_OFFSET_SECONDS:
+    least, most = facts.clock_offset
+    if least > _MOST_OFFSET_SECONDS or most < -_MOST_OFFSET_SECONDS:
         expected = f"within {_MOST_OFFSET_SECONDS:g} s of this machine's"
-        observed = f"{abs(ahead):.1f} s {'ahead' if ahead > 0 else 'behind'}"
+        observed = f"at least {least:.1f} s ahead" if least > 0 else f"at least {-most:.1f} s behind"
         yield Finding(
             expected, observed, f"{facts.machine}: clock", "let NTP keep it: timedatectl set-ntp true"
         )
