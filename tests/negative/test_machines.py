@@ -150,7 +150,9 @@ def test_a_line_that_is_not_json_is_refuted(machines: Machines) -> None:
 
 
 def test_a_container_with_another_log_driver_is_refuted(machines: Machines) -> None:
-    other = "docker run -d --name gateway-json -v /opt/gateway.pl:/gateway.pl:ro perl; docker rename gateway kept; docker rename gateway-json gateway"
+    other = (
+        "docker rename gateway kept; docker run -d --name gateway -v /opt/gateway.pl:/gateway.pl:ro perl"
+    )
     healed = "docker rm -f gateway; docker rename kept gateway"
     with machines.broken("gateway-1", other, healed):
         machines.stack.fleet.refresh()

@@ -87,7 +87,8 @@ def test_a_certificate_that_ends_soon_is_refuted(machines: Machines) -> None:
 
 def test_an_old_protocol_is_refuted(machines: Machines) -> None:
     old = "ssl-default-bind-options ssl-min-ver TLSv1.0\n    ssl-default-bind-ciphers ALL:@SECLEVEL=0"
-    line = "ssl-default-bind-options ssl-min-ver TLSv1.2 no-tls-tickets\n    ssl-default-bind-ciphers ECDHE+AESGCM:ECDHE+CHACHA20"
+    line = "ssl-default-bind-options ssl-min-ver TLSv1.2 no-tls-tickets\n"
+    line += "    ssl-default-bind-ciphers ECDHE+AESGCM:ECDHE+CHACHA20"
     with configured(machines, line, old):
         text = only(machines, tls.protocols)
     assert "TLSv1.1 is spoken" in text
