@@ -5,13 +5,13 @@ Feature: Gateway
   Rule: Docker image built and tested
 
     # control: tests/negative/test_gateway_image.py::test_an_image_of_another_release_is_seen
-    @item:GW-1 @env:staging @env:production
+    @item:GW-1 @env:rehearsal @env:staging @env:production
     Scenario: The gateway's image is this release, runs unprivileged and can tell its health
       Given the gateway is deployed
       Then its image carries this release, an unprivileged user and a health check
 
     # control: tests/negative/test_gateway_image.py::test_an_image_that_does_not_start_is_seen
-    @item:GW-1 @env:staging @env:production
+    @item:GW-1 @env:rehearsal @env:staging @env:production
     Scenario: The gateway's image is tested before it is shipped
       Given the gateway is deployed
       Then its image starts with this environment's settings and answers
@@ -20,19 +20,19 @@ Feature: Gateway
 
     # control: tests/negative/test_gateway.py::test_a_changed_setting_is_named
     # control: tests/negative/test_gateway.py::test_a_published_secret_is_seen
-    @item:GW-2 @env:local @env:staging @env:production
+    @item:GW-2 @env:local @env:rehearsal @env:staging @env:production
     Scenario: The running gateway has the declared settings
       Given the gateway is deployed
       Then its live settings are the declared ones, without development defaults
 
     # control: tests/negative/test_gateway.py::test_a_validation_that_lets_a_default_through_is_seen
-    @item:GW-2 @env:local @env:staging @env:production
+    @item:GW-2 @env:local @env:rehearsal @env:staging @env:production
     Scenario: Production refuses a developer's settings
       Given the gateway is deployed
       Then as production it refuses every development default by name
 
     # control: tests/negative/test_gateway.py::test_production_settings_that_the_gateway_refuses_are_seen
-    @item:GW-2 @env:local @env:staging @env:production
+    @item:GW-2 @env:local @env:rehearsal @env:staging @env:production
     Scenario: Every declared environment has settings that the gateway accepts
       Given the gateway is deployed
       Then the gateway's own validation accepts the settings of every environment file
@@ -43,20 +43,20 @@ Feature: Gateway
     # control: tests/negative/test_gateway.py::test_a_hung_gateway_is_not_alive
     # control: tests/negative/test_gateway.py::test_a_dead_engine_is_named_by_readiness
     # control: tests/negative/test_gateway.py::test_readiness_that_blames_another_is_caught
-    @item:GW-3 @env:local @env:staging @env:production
+    @item:GW-3 @env:local @env:rehearsal @env:staging @env:production
     Scenario: The gateway is alive and ready
       Given the gateway is deployed
       Then it is alive
       And it is ready and names every dependency with its latency
 
     # control: tests/negative/test_gateway.py::test_a_wrong_environment_and_a_wrong_release_are_seen
-    @item:GW-3 @env:local @env:staging @env:production
+    @item:GW-3 @env:local @env:rehearsal @env:staging @env:production
     Scenario: The gateway says who it is
       Given the gateway is deployed
       Then every answer names this environment and this release
 
     # control: tests/negative/test_gateway.py::test_readiness_that_lies_is_caught
-    @item:GW-3 @env:local @env:staging @drill
+    @item:GW-3 @env:local @env:rehearsal @env:staging @drill
     Scenario Outline: Readiness tells the truth when <program> stops
       Given the gateway is deployed
       Then within <seconds> seconds of <program> stopping, readiness names the <dependency> alone, and heals
@@ -71,19 +71,19 @@ Feature: Gateway
 
     # control: tests/negative/test_gateway.py::test_a_line_that_is_not_json_is_seen
     # control: tests/negative/test_gateway.py::test_a_request_that_was_not_logged_is_seen
-    @item:GW-4 @env:local @env:staging @env:production
+    @item:GW-4 @env:local @env:rehearsal @env:staging @env:production
     Scenario: Every request leaves one structured line
       Given the gateway is deployed
       Then every log line is JSON and carries the id of the request it is about
 
     # control: tests/negative/test_gateway.py::test_a_leak_into_the_log_is_seen
-    @item:GW-4 @env:local @env:staging @env:production
+    @item:GW-4 @env:local @env:rehearsal @env:staging @env:production
     Scenario: Logs and metrics hold no secret and no conversation
       Given the gateway is deployed
       Then neither its log nor its metrics hold a token, a key, a prompt or an answer
 
     # control: tests/negative/test_gateway.py::test_open_metrics_are_seen
-    @item:GW-4 @env:local @env:staging @env:production
+    @item:GW-4 @env:local @env:rehearsal @env:staging @env:production
     Scenario: Metrics are private
       Given the gateway is deployed
       Then metrics are given to the metrics token alone
@@ -91,7 +91,7 @@ Feature: Gateway
   Rule: Secrets not baked into image
 
     # control: tests/negative/test_gateway_image.py::test_a_secret_in_a_deep_layer_is_seen
-    @item:GW-5 @env:staging @env:production
+    @item:GW-5 @env:rehearsal @env:staging @env:production
     Scenario: The gateway's image holds no secret
       Given the gateway is deployed
       Then no layer, variable or history line of its image holds a secret of this environment
@@ -100,13 +100,13 @@ Feature: Gateway
 
     # control: tests/negative/test_gateway_limits.py::test_a_gateway_with_another_key_is_seen
     # control: tests/negative/test_gateway_limits.py::test_a_gateway_that_accepts_old_tokens_is_seen
-    @item:GW-3 @env:local @env:staging @env:production
+    @item:GW-3 @env:local @env:rehearsal @env:staging @env:production
     Scenario: Strangers are refused
       Given the gateway is deployed
       Then it refuses every token that this environment did not issue for now
 
     # control: tests/negative/test_gateway_limits.py::test_limits_that_are_off_are_seen
-    @item:GW-2 @env:local @env:staging @env:production
+    @item:GW-2 @env:local @env:rehearsal @env:staging @env:production
     Scenario: The declared limits are enforced
       Given the gateway is deployed
       Then it refuses a request beyond the declared tokens

@@ -18,7 +18,7 @@ Feature: Instant GPU pod
     # control: tests/negative/test_inference.py::test_a_smaller_context_is_refuted
     # control: tests/negative/test_inference.py::test_corrupted_weights_are_refuted
     # control: tests/negative/test_inference.py::test_a_model_that_cannot_compute_is_refuted
-    @item:IG-2 @env:local @env:staging @env:production
+    @item:IG-2 @env:local @env:rehearsal @env:staging @env:production
     Scenario: The instant model is the declared one, byte for byte
       Then the instant endpoint serves the declared model and context length
       And the instant engine has loaded the declared weights
@@ -28,19 +28,19 @@ Feature: Instant GPU pod
 
     # control: tests/negative/test_inference.py::test_a_hung_engine_is_refuted
     # control: tests/negative/test_inference.py::test_a_stream_without_usage_and_end_is_refuted
-    @item:IG-3 @env:local @env:staging @env:production
+    @item:IG-3 @env:local @env:rehearsal @env:staging @env:production
     Scenario: The instant API server answers, and streams, in time
       Then the instant endpoint answers a one-token chat in time
       And the instant endpoint streams with usage and a proper end
 
     # control: tests/negative/test_inference.py::test_a_larger_context_than_declared_is_refuted
-    @item:IG-3 @env:local @env:staging @env:production
+    @item:IG-3 @env:local @env:rehearsal @env:staging @env:production
     Scenario: The instant engine caps every request
       Then no request makes the instant engine exceed its token limit
 
     # control: tests/negative/test_inference.py::test_an_engine_without_a_key_is_refuted
     # control: tests/negative/test_inference.py::test_a_key_in_an_argument_is_refuted
-    @item:IG-3 @env:local @env:staging @env:production
+    @item:IG-3 @env:local @env:rehearsal @env:staging @env:production
     Scenario: The instant engine is for those with the key
       Then every path of the instant endpoint but its health demands the key
       And the instant key stands in no process argument
@@ -61,7 +61,7 @@ Feature: Instant GPU pod
   Rule: Process manager configured
 
     # control: tests/negative/test_inference.py::test_an_engine_that_is_not_restarted_is_refuted
-    @item:IG-5 @drill @env:local @env:staging @env:production
+    @item:IG-5 @drill @env:local @env:rehearsal @env:staging @env:production
     Scenario: The process manager brings a killed engine back
       When the instant engine is killed
       Then the instant engine answers again in time, as a new process

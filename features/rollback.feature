@@ -20,7 +20,7 @@ Feature: Rollback
   Rule: Supabase - restore from backup, or reverse the migration
 
     # control: tests/negative/test_supabase_migrations.py::test_a_missing_reverse_is_named
-    @env:local
+    @env:local @env:rehearsal
     Scenario: The schema of the previous release can be had back
       Given Supabase is deployed
       Then each reverse migration leaves the schema as it was before

@@ -77,7 +77,7 @@ def ssh_argv(machine: Machine, user: str, files: Files) -> list[str]:
         "BatchMode": "yes",
         "ConnectTimeout": str(CONNECT_SECONDS),
         "ControlMaster": "auto",
-        "ControlPath": str(files.sockets / "%C"),
+        "ControlPath": str(files.socket(machine)),
         "ControlPersist": "60",
         "IdentitiesOnly": "yes",
         "IdentityAgent": "none",
@@ -102,6 +102,10 @@ class Files:
     key: Path
     known_hosts: Path
     sockets: Path
+
+    def socket(self, machine: Machine) -> Path:
+        """Where the connection to ``machine`` is shared; it is there as long as the connection lives."""
+        return self.sockets / machine.name
 
 
 class Conversation:
@@ -331,8 +335,8 @@ class Remote:
     def _open(self, machine: str) -> None:
         """One master connection before anything else, so that many threads do not each make their own."""
         with self._opening[machine]:
-            if machine in self._opened:
-                return
+            if machine in self._opened and self._files.socket(self._machines.host(machine)).exists():
+                return  # else it ended: ssh gives an idle one up after a while
             done = self._ssh(machine, ["true"], b"", CONNECT_SECONDS + 5.0)
             if done.returncode:
                 raise Unreachable(machine, _reason(done.stderr))

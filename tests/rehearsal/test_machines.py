@@ -14,7 +14,6 @@ from harness.errors import HarnessError, Unreachable
 from harness.hosts.facts import Facts
 from harness.hosts.private_network import status_of
 from harness.hosts.ssh import Remote
-from harness.rehearsal import pki
 from harness.rehearsal.keys import SshKey, ssh_key
 from tests.rehearsal.conftest import Rehearsal, copy_of
 
@@ -77,6 +76,15 @@ def test_a_machine_comes_back_from_a_reboot_with_its_network(
     address = str(rehearsal.topology.machines.host("instant").private_address)
     for name in ("gateway-1", "database"):  # whose keys with it were of the time before
         remote.run(name, ["ping", "-c1", "-W5", address]).require()
+
+
+def test_a_gateway_machine_runs_containers_of_its_own(remote: Remote) -> None:
+    files = "bin/true lib/x86_64-linux-gnu/libc.so.6 lib64/ld-linux-x86-64.so.2"
+    script = (
+        f"set -e; tar -C / -ch {files} | docker import - tiny >/dev/null; docker run --rm tiny /bin/true"
+    )
+    for name in ("gateway-1", "gateway-2"):
+        remote.script(name, script, seconds=60).require()
 
 
 # --- the private network -----------------------------------------------------------------------------
@@ -189,11 +197,13 @@ def test_without_the_bridge_the_addresses_lead_nowhere(rehearsal: Rehearsal) -> 
 def test_the_balancer_has_a_certificate_that_only_the_declared_authority_vouches_for(
     rehearsal: Rehearsal, remote: Remote
 ) -> None:
-    held = remote.run("balancer", ["cat", pki.BALANCER_PATH], sudo=True).require().stdout
+    held = remote.run("balancer", ["cat", rehearsal.topology.certificate], sudo=True).require().stdout
     folder = rehearsal.topology.state / "pki"
     assert held == (folder / "balancer.pem").read_bytes()
-    assert remote.run("balancer", ["cat", pki.BALANCER_PATH]).status != 0, "anybody can read its key"
-    assert remote.run("gateway-1", ["ls", pki.BALANCER_PATH], sudo=True).status != 0
+    assert remote.run("balancer", ["cat", rehearsal.topology.certificate]).status != 0, (
+        "anybody can read its key"
+    )
+    assert remote.run("gateway-1", ["ls", rehearsal.topology.certificate], sudo=True).status != 0
     context = ssl.create_default_context(cafile=str(folder / "ca.pem"))
     assert len(context.get_ca_certs()) == 1
 

@@ -25,6 +25,15 @@ __all__ = ["Engine", "NotReady", "Shape", "fingerprints", "settings_print"]
 PREFIX = "GATEWAY_"
 SHAPE = "harness.shape"
 """Label with the fingerprint of how the container was created."""
+_CONFINED = """\
+import json, os
+try:
+    open("/opt/gateway/app/written", "w").close()
+    wrote = "it wrote to /opt/gateway/app"
+except OSError as error:
+    wrote = ""
+print(json.dumps({"user": f"{os.getuid()}:{os.getgid()}", "wrote": wrote}))
+"""
 _STOP_SECONDS = 15
 """The gateway gives requests under way 8 s (its own default) when it is told to stop."""
 
@@ -220,6 +229,22 @@ class Engine:
         except DeadlineExceeded:
             what = f"{self.machine}: not ready as {release} within {self.shape.ready_seconds:g} s: {seen}"
             raise NotReady("gateway", f"{what}: {self._last_words(handle)}") from None
+
+    def confinement(self) -> dict[str, Any]:
+        """How the serving container is held: its user, whether it can write to its root, its flags."""
+        handle = self._required(Slot.CURRENT)
+        status, output = handle.exec_run(["python", "-c", _CONFINED])
+        seen = dict(json.loads(output)) if status == 0 and isinstance(output, bytes) else {}
+        host = handle.attrs["HostConfig"]
+        return {
+            **seen,
+            "read_only": bool(host["ReadonlyRootfs"]),
+            "privileged": bool(host["Privileged"]),
+            "capabilities": sorted({"ALL"} - set(host["CapDrop"] or [])) + sorted(host["CapAdd"] or []),
+            "gains_privileges": "no-new-privileges" not in " ".join(host["SecurityOpt"] or []),
+            "mounts": sorted(mount["Destination"] for mount in handle.attrs["Mounts"]),
+            "restarts": str(host["RestartPolicy"]["Name"]),
+        }
 
     def trial(self, slot: Slot = Slot.CURRENT) -> dict[str, int | str]:
         """Start a second container as that of ``slot`` is, reached by nobody; what it answers to us."""

@@ -153,7 +153,8 @@ def way_back(states: Sequence[GatewayState], target: Version, moved: frozenset[s
     """From a failed rollout of ``target``, every machine to what it had: nothing has to be created for it.
 
     ``moved`` are those on which this rollout has already replaced what served. Of the others only the one
-    that has a candidate of ``target`` was touched. Where nothing served before, nothing is left.
+    that has a candidate of ``target`` was touched. Where nothing served before, nothing is left; images
+    that were fetched go last.
     """
     planned: list[Step] = []
     for state in in_order(states):
@@ -163,7 +164,8 @@ def way_back(states: Sequence[GatewayState], target: Version, moved: frozenset[s
             planned += steps([state], state.current.version)
         elif state.next is not None:  # nothing served here before
             planned.append(Step(Action.DISCARD, state.machine, target))
-    return planned
+    fetched = [s.machine for s in states if target.digest in s.images and s.machine not in moved]
+    return planned + [Step(Action.SWEEP, name, target) for name in fetched]
 
 
 def _machine(state: GatewayState, target: Version) -> Iterator[Action]:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import docker
 from docker.errors import DockerException, ImageNotFound
@@ -16,7 +18,7 @@ from docker.models.images import Image
 from harness.environment.gateway import DockerGateway as Declared
 from harness.errors import DeployError, HarnessError, NoProvider, Unreachable
 from harness.hosts import firewall
-from harness.hosts.lock import deploy_lock
+from harness.hosts.lock import DeployLock, deploy_lock
 from harness.providers.base import Deployment, Plan, Progress, was_done
 from harness.providers.docker import image
 from harness.providers.docker.balancer import Balancer
@@ -24,6 +26,7 @@ from harness.providers.docker.engine import Engine, Shape, settings_print
 from harness.providers.docker.image import Reference
 from harness.providers.docker.plan import GatewayState, Slot, Step, Version, steps
 from harness.providers.docker.rollout import Rollout
+from harness.providers.docker.variants import BAD, GOOD, push_variant
 from harness.providers.gateway_environment import (
     Settings,
     fingerprint,
@@ -108,7 +111,7 @@ class DockerGateway:
         started = time.monotonic()
         stack, balancer = self._stack, self._balancer()
         progress("taking the deploy lock")
-        with deploy_lock(stack.remote, balancer.machine, stack.environment.environment) as lock:
+        with self.locked() as lock:
             changes = list(firewall.prepare(stack.fleet, self._machines(), progress))
             digest, built = self._image(progress)
             changes += built
@@ -204,6 +207,66 @@ class DockerGateway:
             what = f"{self.reference.registry} has no image of {self.release}"
             raise DeployError("gateway", what, "deploy the gateway")
         return digest
+
+    def released(self) -> str:
+        """The digest of this release's image in the registry.
+
+        Raises:
+            DeployError: when it is not there.
+        """
+        with _local_engine() as client:
+            return self.built(client)
+
+    def confinement(self) -> dict[str, dict[str, Any]]:
+        """Machine: how its gateway's container is held (see :meth:`Engine.confinement`)."""
+        with self.rollout() as rollout:
+            return {name: engine.confinement() for name, engine in rollout.engines.items()}
+
+    def kept(self) -> dict[str, str]:
+        """Machine: digest of the image that it would go back to; nothing where there is none."""
+        with self.rollout() as rollout:
+            states = rollout.states()
+        return {s.machine: s.previous.version.digest if s.previous else "" for s in states}
+
+    def try_kept(self) -> dict[str, dict[str, int | str]]:
+        """Start what each machine would go back to beside what serves there; what it answers."""
+        with self.rollout() as rollout, ThreadPoolExecutor(len(rollout.engines)) as pool:
+            answers = pool.map(lambda engine: engine.trial(Slot.PREVIOUS), rollout.engines.values())
+            return dict(zip(rollout.engines, answers, strict=True))
+
+    # --- drills ----------------------------------------------------------------------------------
+
+    def another(self, *, bad: bool = False) -> str:
+        """The digest of an image to roll out in a drill: the kept one, else another of this release.
+
+        ``bad``: one that ends as soon as it starts.
+        """
+        kept = set(self.kept().values())
+        if not bad and len(kept) == 1 and "" not in kept:
+            return kept.pop()
+        with _local_engine() as client:
+            digest = self.built(client)
+            self._local_image(client, digest)
+            return push_variant(client, self.reference, digest, BAD if bad else GOOD)
+
+    def roll_to(self, digest: str) -> float:
+        """Bring every gateway to the image ``digest``, with the settings that it ran with; the seconds.
+
+        Raises:
+            RolledBack: when it does not become ready.
+            DeployError: when somebody else deploys, or a step cannot be taken.
+        """
+        started = time.monotonic()
+        with self.locked() as lock, self.rollout(before=lambda _: lock.require()) as rollout:
+            held = [c.version for s in rollout.states() for c in (s.current, s.previous) if c]
+            known = [version for version in held if version.digest == digest]
+            rollout.run(known[0] if known else self.version(digest))
+        return time.monotonic() - started
+
+    def locked(self) -> AbstractContextManager[DeployLock]:
+        """The deploy lock of this environment, held for the block."""
+        stack = self._stack
+        return deploy_lock(stack.remote, self.declared.balancer, stack.environment.environment)
 
     def machine_programs(self) -> list[MachineProgram]:
         """The gateway's container on each of its machines."""

@@ -15,7 +15,7 @@ from typing import Protocol
 
 from docker.errors import DockerException
 
-from harness.errors import DeadlineExceeded, DeployError
+from harness.errors import DeadlineExceeded, DeployError, RolledBack
 from harness.providers.base import Progress
 from harness.providers.docker.balancer import Server, merged
 from harness.providers.docker.engine import Engine, NotReady
@@ -82,12 +82,16 @@ class Rollout:
         """Bring every gateway to ``target``; the steps that were taken, none when all were there.
 
         Raises:
-            DeployError: when a gateway does not become ready (all are as they were, if they served before)
-                or a step cannot be taken.
+            RolledBack: when a gateway does not become ready; all serve what they served before.
+            DeployError: when nothing served before, or a step cannot be taken.
         """
         taken: list[Step] = []
         try:
-            for step in steps(self.states(), target):
+            todo = steps(self.states(), target)
+            fetched = [step for step in todo if step.action is Action.PULL]
+            with ThreadPoolExecutor(max(1, len(fetched))) as pool:
+                taken += [step for step, _ in zip(fetched, pool.map(self._take, fetched), strict=True)]
+            for step in todo[len(fetched) :]:
                 self._take(step)
                 taken.append(step)
         except NotReady as failure:
@@ -101,14 +105,17 @@ class Rollout:
         moved = frozenset(step.machine for step in taken if step.action is Action.PROMOTE)
         todo = way_back(self.states(), target, moved)
         self._progress("not ready: going back")
+        served = started
         for step in todo:
             self._take(step)
+            served = time.monotonic() if step.action is Action.UNDRAIN else served
         if not any(step.action is Action.UNDRAIN for step in todo):
             return DeployError("gateway", failure.what, "nothing served there before; read its log")
-        seconds = time.monotonic() - started
-        machines = " and ".join(dict.fromkeys(step.machine for step in todo))
-        done = f"{machines} went back to what served before in {seconds:.1f} s; no request was led to it"
-        return DeployError("gateway", f"{failure.what}\n  {done}", "read its log, mend it, deploy again")
+        seconds = served - started
+        machines = tuple(dict.fromkeys(s.machine for s in todo if s.action is not Action.SWEEP))
+        done = f"{' and '.join(machines)} went back to what served before in {seconds:.1f} s"
+        hint = "read its log, mend it, deploy again"
+        return RolledBack("gateway", f"{failure.what}\n  {done}", hint, machines, seconds)
 
     def _take(self, step: Step) -> None:
         self._before(step)

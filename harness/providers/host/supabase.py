@@ -10,6 +10,7 @@ from pathlib import Path
 
 import httpx
 
+from harness.environment.gateway import DockerGateway
 from harness.environment.supabase import HostSupabase as Settings
 from harness.errors import DeadlineExceeded, DeployError
 from harness.hosts.firewall import drift, prepare
@@ -17,6 +18,7 @@ from harness.hosts.forwards import Forwards
 from harness.hosts.ssh import CommandFailed
 from harness.providers.backup import Archive
 from harness.providers.base import Deployment, Plan, Progress, was_done
+from harness.providers.docker.balancer import Balancer
 from harness.providers.host.files import REST_ADMIN_PORT, Parts
 from harness.providers.host.machine import START_SECONDS, DatabaseMachine, Step
 from harness.providers.host.server import HostServer, derived
@@ -127,12 +129,14 @@ class HostSupabase:
 
     def plan(self) -> Plan:
         """Compare the declared with the live state. Reads only."""
-        changes = [*drift(self.stack.fleet, [self.machine])]
+        changes = [*drift(self.stack.fleet, self._machines())]
         changes += [step.change for step in self._steps()]
         if any(change.endswith("postgres") for change in changes):
             changes.append("bring the database to the declared schema and logins")
         else:
             changes += self._database_changes()
+        if (balancer := self._balancer()) and not balancer.configured():
+            changes.append(f"configure haproxy on {balancer.machine}")
         return Plan(self.component, self._digest(), tuple(changes))
 
     def deploy(self, progress: Progress) -> Deployment:
@@ -143,8 +147,9 @@ class HostSupabase:
         """
         started = time.monotonic()
         try:
-            done = [*prepare(self.stack.fleet, [self.machine], progress)]
+            done = [*prepare(self.stack.fleet, self._machines(), progress)]
             done += self._carry_out(self._steps(), progress)
+            done += self._lead_there(progress)
         except CommandFailed as error:
             raise DeployError(self.component, str(error)) from error
         except DeadlineExceeded as error:
@@ -198,6 +203,32 @@ class HostSupabase:
     def _log_in(self, roles: set[str]) -> list[str]:
         passwords = {role: self._password(role) for role in sorted(roles)}
         return [f"set the password of {role}" for role in set_passwords(self.server, passwords)]
+
+    def _balancer(self) -> Balancer | None:
+        """What leads `api_url` to the machine; nothing does where no load balancer is declared."""
+        if isinstance(self.stack.environment.gateway, DockerGateway):
+            return Balancer(self.stack.environment, self.stack.remote)
+        return None
+
+    def _machines(self) -> list[str]:
+        balancer = self._balancer()
+        return [self.machine, *([balancer.machine] if balancer else [])]
+
+    def _lead_there(self, progress: Progress) -> list[str]:
+        balancer, done = self._balancer(), []
+        if balancer and not balancer.configured():
+            progress(f"configuring haproxy on {balancer.machine}")
+            with self.stack.fleet.writing(balancer.machine):
+                balancer.configure()
+            done.append(f"configured haproxy on {balancer.machine}")
+        health = self.stack.http(self.settings.api_url)
+        wait_until(
+            f"the Data API at {self.settings.api_url}",
+            lambda: health.get("/health").status_code == 200,
+            seconds=START_SECONDS,
+            errors=(httpx.TransportError,),
+        )
+        return done
 
     def _steps(self) -> list[Step]:
         machine = DatabaseMachine(self.stack.remote, self.machine, self._ready())
