@@ -1,7 +1,5 @@
 """Fixtures: real machines (containers with systemd, sshd, nftables, WireGuard), and ways to break them.
 
-    from tests.machines_stack import machines, machines_stand  # noqa: F401
-
 * ``machines_stand`` (session): balancer, gateway-1, instant, outsider, raised as a rehearsal of their own;
   the firewalls, the real instant engine and haproxy's real configuration deployed by their providers.
 * ``machines``: the same, healed before and after each test.

@@ -1,6 +1,5 @@
 """Negative controls of the machines: programs, reboot, disks, clock, journals; each on real machines."""
 
-# ruff: noqa: F811 - fixtures are imported
 from __future__ import annotations
 
 from dataclasses import replace
@@ -14,7 +13,7 @@ from harness.evidence import Evidence, Verdict
 from harness.hosts import faults
 from harness.hosts.facts import HostFacts
 from harness.waiting import wait_until
-from tests.machines_stack import Machines, machines, machines_stand, needs_root, said  # noqa: F401
+from tests.machines_stack import Machines, needs_root, said
 
 pytestmark = [needs_root, pytest.mark.slow]
 KEPT, FIT, REACH, INSTANT = (

@@ -1,6 +1,5 @@
 """Faults on real machines: each is noticed, each heals, also when whoever inflicted it is gone."""
 
-# ruff: noqa: F811 - fixtures are imported
 from __future__ import annotations
 
 import contextlib
@@ -13,7 +12,7 @@ from harness.errors import DeployError, HarnessError
 from harness.hosts import faults, firewall, firewall_files
 from harness.hosts.fleet import Fleet
 from harness.waiting import wait_until
-from tests.machines_stack import Machines, machines, machines_stand, needs_root  # noqa: F401
+from tests.machines_stack import Machines, needs_root
 
 pytestmark = [needs_root, pytest.mark.slow]
 RULES, REACH, INSTANT, PRIVATE = (

@@ -1,6 +1,5 @@
 """Negative controls of TLS: haproxy with wrong certificates, old protocols, plaintext, a way round it."""
 
-# ruff: noqa: F811 - fixtures are imported
 from __future__ import annotations
 
 import contextlib
@@ -15,7 +14,7 @@ from harness.evidence import Verdict
 from harness.hosts import faults
 from harness.providers.docker.balancer import CONFIGURATION, configuration
 from harness.rehearsal import pki
-from tests.machines_stack import Machines, machines, machines_stand, needs_root, said  # noqa: F401
+from tests.machines_stack import Machines, needs_root, said
 
 pytestmark = [needs_root, pytest.mark.slow]
 CHECKS: tuple[Check, ...] = (tls.certificate, tls.protocols, tls.https_only, tls.no_way_round)
