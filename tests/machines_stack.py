@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,6 +36,7 @@ from harness.rehearsal.up import raise_rehearsal
 from harness.secrets import SecretStore
 from harness.stack import Stack
 from tests.pg_fixture import free_port
+from tests.rehearsal.conftest import free_number
 
 ROOT = Path(__file__).parents[1]
 NAMES = ("balancer", "gateway-1", "instant", "outsider")
@@ -58,9 +58,6 @@ docker import -c 'CMD ["/usr/bin/perl", "/gateway.pl"]' image.tar perl >/dev/nul
 docker run -d --name gateway -p 8000:8000 --restart unless-stopped --log-driver journald \
     --log-opt tag=gateway -v /opt/gateway.pl:/gateway.pl:ro perl >/dev/null
 """
-needs_root = pytest.mark.skipif(
-    os.geteuid() != 0, reason="machines are containers: they need root and Docker"
-)
 CHECKS: dict[str, Check] = {
     check.name: check
     for check in (
@@ -137,11 +134,6 @@ def environment_text(name: str, third: int) -> dict[str, Any]:
     return found
 
 
-def third_number() -> int:
-    """A network of its own for each process that runs tests; two on one machine do not meet."""
-    return 100 + os.getpid() % 150
-
-
 def deploy(stack: Stack) -> None:
     """What the providers deploy, as far as these tests are about it."""
     fleet = stack.fleet
@@ -156,9 +148,9 @@ def deploy(stack: Stack) -> None:
 
 
 @pytest.fixture(scope="session")
-def machines_stand(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machines]:
+def machines_stand(engine: object, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machines]:
     root = tmp_path_factory.mktemp("machines")
-    third = third_number()
+    third = free_number()
     name = f"machines-{third}"
     (root / "inference").symlink_to(ROOT / "inference")
     environment = Environment.model_validate_json(json.dumps(environment_text(name, third)))

@@ -2,5 +2,6 @@
 
 from tests.gateway_stack import environment_files, gateway_stack, real_stack
 from tests.machines_stack import machines, machines_stand
+from tests.rehearsal.conftest import engine
 
-__all__ = ["environment_files", "gateway_stack", "machines", "machines_stand", "real_stack"]
+__all__ = ["engine", "environment_files", "gateway_stack", "machines", "machines_stand", "real_stack"]

@@ -13,9 +13,9 @@ from harness.evidence import Evidence, Verdict
 from harness.hosts import faults
 from harness.hosts.facts import HostFacts
 from harness.waiting import wait_until
-from tests.machines_stack import Machines, needs_root, said
+from tests.machines_stack import Machines, said
 
-pytestmark = [needs_root, pytest.mark.slow]
+pytestmark = pytest.mark.slow
 KEPT, FIT, REACH, INSTANT = (
     "machines.kept_running",
     "machines.fit",

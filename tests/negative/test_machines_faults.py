@@ -12,9 +12,9 @@ from harness.errors import DeployError, HarnessError
 from harness.hosts import faults, firewall, firewall_files
 from harness.hosts.fleet import Fleet
 from harness.waiting import wait_until
-from tests.machines_stack import Machines, needs_root
+from tests.machines_stack import Machines
 
-pytestmark = [needs_root, pytest.mark.slow]
+pytestmark = pytest.mark.slow
 RULES, REACH, INSTANT, PRIVATE = (
     "machines.firewall.rules",
     "machines.firewall.reach",

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from harness.hosts import firewall
-from tests.machines_stack import START, Machines, needs_root
+from tests.machines_stack import START, Machines
 
-pytestmark = [needs_root, pytest.mark.slow]
+pytestmark = pytest.mark.slow
 RULES, REACH, INSTANT, PRIVATE, KEPT = (
     "machines.firewall.rules",
     "machines.firewall.reach",

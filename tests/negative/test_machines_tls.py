@@ -14,9 +14,9 @@ from harness.evidence import Verdict
 from harness.hosts import faults
 from harness.providers.docker.balancer import CONFIGURATION, configuration
 from harness.rehearsal import pki
-from tests.machines_stack import Machines, needs_root, said
+from tests.machines_stack import Machines, said
 
-pytestmark = [needs_root, pytest.mark.slow]
+pytestmark = pytest.mark.slow
 CHECKS: tuple[Check, ...] = (tls.certificate, tls.protocols, tls.https_only, tls.no_way_round)
 RELOAD = "systemctl restart haproxy"
 
