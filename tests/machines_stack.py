@@ -23,6 +23,7 @@ import yaml
 from harness.checks import firewall as firewall_checks
 from harness.checks import machines as machine_checks
 from harness.checks.base import Check
+from harness.checks.machines import programs_on_machines
 from harness.environment import Environment
 from harness.evidence import Evidence, Verdict
 from harness.hosts import firewall
@@ -30,6 +31,7 @@ from harness.hosts.ssh import CommandResult
 from harness.providers.docker.balancer import CONFIGURATION, configuration
 from harness.providers.docker.provider import DockerGateway
 from harness.providers.local.model_files import ModelFiles
+from harness.providers.machine_programs import MachinePrograms
 from harness.providers.pod.instant import PodInstant
 from harness.rehearsal.down import tear_down
 from harness.rehearsal.up import raise_rehearsal
@@ -158,9 +160,11 @@ def machines_stand(engine: object, tmp_path_factory: pytest.TempPathFactory) -> 
     try:
         raise_rehearsal(environment, root, lambda _: None)
         state = root / ".harness" / name
-        stack = Stack(root, state, environment, SecretStore(root, state))
+        stack = made = Stack(root, state, environment, SecretStore(root, state))
         stack.providers |= {"instant": (instant := PodInstant(stack)), "gateway": DockerGateway(stack)}
         instant.files = ModelFiles(ROOT)
+        programs = programs_on_machines(stack)
+        stack.process_control = MachinePrograms(lambda: made.remote, programs)
         deploy(stack)
         yield Machines(stack)
     finally:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from harness.checks import inference, journal
+from harness.checks import inference, journal, recovery
 from harness.checks import machines as asked
 from harness.evidence import Evidence, Verdict
 from harness.hosts import faults
@@ -73,7 +73,7 @@ def test_a_hung_engine_is_found_though_systemd_calls_it_active(machines: Machine
 
 
 def test_a_host_that_comes_back_holds(machines: Machines) -> None:
-    evidence = asked.reboots(machines.stack)
+    evidence = recovery.reboots(machines.stack)
     assert evidence.verdict is Verdict.HOLDS, (evidence.summary, said(evidence))
     assert machines.only() == ""
 
@@ -88,11 +88,30 @@ def test_a_host_that_is_not_back_after_a_reboot_is_refuted(machines: Machines) -
             "systemctl -q disable instant",
             "systemctl -q enable instant; systemctl start instant",
         ):
-            text = refuted(asked.reboots(machines.stack))
+            text = refuted(recovery.reboots(machines.stack))
     finally:
         machines.stack.environment = environment
     assert "instant.service is inactive" in text
     wait_until("it serves", machines.stack.providers["instant"]._serves, seconds=60)
+
+
+def test_programs_that_are_killed_come_back(machines: Machines) -> None:
+    evidence = recovery.programs_recover(machines.stack)
+    assert evidence.verdict is Verdict.HOLDS, (evidence.summary, said(evidence))
+    assert set(evidence.facts["took"]) == {"instant on instant", "gateway on gateway-1"}
+
+
+def test_a_program_that_stays_dead_is_refuted(machines: Machines, monkeypatch: pytest.MonkeyPatch) -> None:
+    patient = recovery.programs_on_machines(machines.stack)
+    hasty = [replace(program, ready=None, ready_seconds=6.0) for program in patient]
+    monkeypatch.setattr(recovery, "programs_on_machines", lambda stack: hasty)
+    careless = "docker update --restart=no gateway"
+    with machines.broken(
+        "gateway-1", careless, "docker update --restart=unless-stopped gateway; docker start gateway"
+    ):
+        text = refuted(recovery.programs_recover(machines.stack))
+    assert "where     gateway-1: container gateway" in text
+    assert "observed  it does not run" in text
 
 
 def test_another_gpu_is_refuted(machines: Machines) -> None:
