@@ -131,7 +131,9 @@ class MachinePrograms:
 
         def of(program: MachineProgram) -> tuple[str, str]:
             argv = ["journalctl", "-q", "-n", "1", "-o", "json", "--output-fields=_PID", "--no-pager"]
-            argv += program.journal  # --after-cursor skips a line when the filter does not match the cursor's
+            argv += (
+                program.journal
+            )  # --after-cursor skips a line when the filter does not match the cursor's
             done = self._remote().run(program.machine, argv, sudo=True).require()
             cursor = json.loads(done.stdout)["__CURSOR"] if done.stdout.strip() else ""
             return program.machine, cursor
