@@ -127,7 +127,9 @@ class MachinePrograms:
         cursors = {}
         for program in self._named(component):
             argv = ["journalctl", "-q", "-n", "1", "-o", "json", "--output-fields=_PID", "--no-pager"]
-            argv += program.journal  # --after-cursor skips a line when the filter does not match the cursor's
+            argv += (
+                program.journal
+            )  # --after-cursor skips a line when the filter does not match the cursor's
             done = self._remote().run(program.machine, argv, sudo=True).require()
             cursors[program.machine] = json.loads(done.stdout)["__CURSOR"] if done.stdout.strip() else ""
         with self._lock:
