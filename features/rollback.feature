@@ -11,11 +11,20 @@ Feature: Rollback
 
   Rule: Gateway - the previous image is kept under its tag
 
+    # control: tests/negative/test_rollout.py::test_a_previous_image_that_was_pruned_is_seen
+    # control: tests/negative/test_rollout.py::test_a_previous_image_that_does_not_start_is_seen
     # control: tests/negative/test_promotion.py::test_a_way_back_that_nobody_provides_is_no_pass
     @env:staging @env:production
     Scenario: The previous gateway image can be deployed again
       Given the gateway is deployed
       Then its previous image is kept and can be deployed again
+
+    # control: tests/negative/test_rollout.py::test_a_previous_image_that_was_pruned_is_seen
+    # control: tests/negative/test_rollout.py::test_requests_that_fail_during_a_rollout_are_seen
+    @env:rehearsal @env:staging @drill
+    Scenario: The previous gateway image serves again, and the newest after it
+      Given the gateway is deployed
+      Then at 20 requests a second all gateways go to another image and back, each within 90 seconds, unnoticed
 
   Rule: Supabase - restore from backup, or reverse the migration
 
