@@ -17,7 +17,7 @@ from harness.checks.catalog import catalog_lines
 from harness.checks.verification import asked_again
 from harness.evidence import Evidence, Finding, judge
 from harness.migrations import migrations_in
-from harness.providers.backup import schema_text
+from harness.providers.backup import BackupError, schema_text
 from harness.providers.database import ReversibleDatabase, reversible_database
 from harness.stack import Stack
 
@@ -43,7 +43,11 @@ def restored(stack: Stack) -> Evidence:
     with psycopg.connect(provider.dsn()) as connection:
         connection.execute("insert into auth.users (id, aud, role) values (%s, 'x', 'x')", [later])
     started = time.monotonic()
-    kept = provider.restore(backup)
+    try:
+        kept = provider.restore(backup)
+    except BackupError as error:
+        remedy = "nothing was changed; find out what cut the backup short, and back up again"
+        return judge("", [Finding("a backup that can be restored", error.what, backup.name, remedy)])
     seconds = time.monotonic() - started
     findings = [*_as_before(provider, backup, before, schema)]
     if _has_user(provider, later):
@@ -60,7 +64,7 @@ def restored(stack: Stack) -> Evidence:
 
 @_drill("rollback.database_reversed")
 def reversed_(stack: Stack) -> Evidence:
-    """The newest migration taken back leaves the previous release's schema; then it comes again, with data."""
+    """The newest migration, taken back, leaves the previous schema; then it comes again, with its data."""
     provider = reversible_database(stack)
     wanted = _schema_before_the_newest(provider)
     with _brought_back(stack, provider):
