@@ -35,6 +35,12 @@ Feature: Machines
     Scenario: A process manager on every machine
       Then every program starts with its machine and is started again when it ends
 
+    # control: tests/negative/test_machines.py::test_a_program_that_stays_dead_is_refuted
+    @item:IG-5 @drill @env:rehearsal @env:staging @env:production
+    Scenario: A bad moment
+      When every program on every machine is killed
+      Then each of them serves again within its time, as a new process
+
     # control: tests/negative/test_machines.py::test_a_full_disk_is_refuted
     # control: tests/negative/test_machines.py::test_a_clock_that_is_wrong_is_refuted
     @env:rehearsal @env:staging @env:production

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from pytest_bdd import then
+from pytest_bdd import then, when
 
 from harness.asking import Ask
-from harness.checks import firewall, journal, machines, tls
+from harness.checks import firewall, journal, machines, recovery, tls
 
 
 @then("on every machine the firewall holds what the environment allows, also after a reboot")
@@ -61,3 +61,9 @@ def _(ask: Ask) -> None:
 @then("there is no way round the load balancer")
 def _(ask: Ask) -> None:
     ask(tls.no_way_round)
+
+
+@when("every program on every machine is killed")
+@then("each of them serves again within its time, as a new process")
+def _(ask: Ask) -> None:
+    ask(recovery.programs_recover)

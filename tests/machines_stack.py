@@ -1,7 +1,5 @@
 """Fixtures: real machines (containers with systemd, sshd, nftables, WireGuard), and ways to break them.
 
-    from tests.machines_stack import machines, machines_stand  # noqa: F401
-
 * ``machines_stand`` (session): balancer, gateway-1, instant, outsider, raised as a rehearsal of their own;
   the firewalls, the real instant engine and haproxy's real configuration deployed by their providers.
 * ``machines``: the same, healed before and after each test.
@@ -14,7 +12,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +23,7 @@ import yaml
 from harness.checks import firewall as firewall_checks
 from harness.checks import machines as machine_checks
 from harness.checks.base import Check
+from harness.checks.machines import programs_on_machines
 from harness.environment import Environment
 from harness.evidence import Evidence, Verdict
 from harness.hosts import firewall
@@ -33,12 +31,14 @@ from harness.hosts.ssh import CommandResult
 from harness.providers.docker.balancer import CONFIGURATION, configuration
 from harness.providers.docker.provider import DockerGateway
 from harness.providers.local.model_files import ModelFiles
+from harness.providers.machine_programs import MachinePrograms
 from harness.providers.pod.instant import PodInstant
 from harness.rehearsal.down import tear_down
 from harness.rehearsal.up import raise_rehearsal
 from harness.secrets import SecretStore
 from harness.stack import Stack
 from tests.pg_fixture import free_port
+from tests.rehearsal.conftest import free_number
 
 ROOT = Path(__file__).parents[1]
 NAMES = ("balancer", "gateway-1", "instant", "outsider")
@@ -60,9 +60,6 @@ docker import -c 'CMD ["/usr/bin/perl", "/gateway.pl"]' image.tar perl >/dev/nul
 docker run -d --name gateway -p 8000:8000 --restart unless-stopped --log-driver journald \
     --log-opt tag=gateway -v /opt/gateway.pl:/gateway.pl:ro perl >/dev/null
 """
-needs_root = pytest.mark.skipif(
-    os.geteuid() != 0, reason="machines are containers: they need root and Docker"
-)
 CHECKS: dict[str, Check] = {
     check.name: check
     for check in (
@@ -139,11 +136,6 @@ def environment_text(name: str, third: int) -> dict[str, Any]:
     return found
 
 
-def third_number() -> int:
-    """A network of its own for each process that runs tests; two on one machine do not meet."""
-    return 100 + os.getpid() % 150
-
-
 def deploy(stack: Stack) -> None:
     """What the providers deploy, as far as these tests are about it."""
     fleet = stack.fleet
@@ -158,9 +150,9 @@ def deploy(stack: Stack) -> None:
 
 
 @pytest.fixture(scope="session")
-def machines_stand(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machines]:
+def machines_stand(engine: object, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machines]:
     root = tmp_path_factory.mktemp("machines")
-    third = third_number()
+    third = free_number()
     name = f"machines-{third}"
     (root / "inference").symlink_to(ROOT / "inference")
     environment = Environment.model_validate_json(json.dumps(environment_text(name, third)))
@@ -168,9 +160,11 @@ def machines_stand(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine
     try:
         raise_rehearsal(environment, root, lambda _: None)
         state = root / ".harness" / name
-        stack = Stack(root, state, environment, SecretStore(root, state))
+        stack = made = Stack(root, state, environment, SecretStore(root, state))
         stack.providers |= {"instant": (instant := PodInstant(stack)), "gateway": DockerGateway(stack)}
         instant.files = ModelFiles(ROOT)
+        programs = programs_on_machines(stack)
+        stack.process_control = MachinePrograms(lambda: made.remote, programs)
         deploy(stack)
         yield Machines(stack)
     finally:

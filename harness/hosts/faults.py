@@ -71,12 +71,12 @@ def fault(
     """
     unit = f"harness-heal-{secrets.token_hex(4)}"
     script = _INFLICT.format(unit=unit, heal=heal, inflict=inflict, seconds=seconds)
-    with fleet.writing(machine):
-        try:
+    try:
+        with fleet.writing(machine):
             fleet.remote.script(machine, script, sudo=True, seconds=60.0).require()
-            fleet.refresh()
-            yield
-        finally:
+        yield
+    finally:
+        with fleet.writing(machine):
             _heal(fleet, machine, unit, seconds)
 
 
@@ -227,7 +227,7 @@ def disk_filled(
     most_mib: int = 4096,
     seconds: float = SECONDS,
 ) -> contextlib.AbstractContextManager[None]:
-    """The file system of ``directory`` has ``left_mib`` MiB free; refused if that takes over ``most_mib``."""
+    """The file system of ``directory`` has ``left_mib`` MiB free; refused if it took over ``most_mib``."""
     path = shlex.quote(f"{directory.rstrip('/')}/.harness-filler")
     inflict = f"""\
 free=$(df --output=avail -m {shlex.quote(directory)} | tail -1)

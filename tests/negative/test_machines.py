@@ -1,6 +1,5 @@
 """Negative controls of the machines: programs, reboot, disks, clock, journals; each on real machines."""
 
-# ruff: noqa: F811 - fixtures are imported
 from __future__ import annotations
 
 from dataclasses import replace
@@ -8,15 +7,15 @@ from typing import Any
 
 import pytest
 
-from harness.checks import inference, journal
+from harness.checks import inference, journal, recovery
 from harness.checks import machines as asked
 from harness.evidence import Evidence, Verdict
 from harness.hosts import faults
 from harness.hosts.facts import HostFacts
 from harness.waiting import wait_until
-from tests.machines_stack import Machines, machines, machines_stand, needs_root, said  # noqa: F401
+from tests.machines_stack import Machines, said
 
-pytestmark = [needs_root, pytest.mark.slow]
+pytestmark = pytest.mark.slow
 KEPT, FIT, REACH, INSTANT = (
     "machines.kept_running",
     "machines.fit",
@@ -74,7 +73,7 @@ def test_a_hung_engine_is_found_though_systemd_calls_it_active(machines: Machine
 
 
 def test_a_host_that_comes_back_holds(machines: Machines) -> None:
-    evidence = asked.reboots(machines.stack)
+    evidence = recovery.reboots(machines.stack)
     assert evidence.verdict is Verdict.HOLDS, (evidence.summary, said(evidence))
     assert machines.only() == ""
 
@@ -89,11 +88,30 @@ def test_a_host_that_is_not_back_after_a_reboot_is_refuted(machines: Machines) -
             "systemctl -q disable instant",
             "systemctl -q enable instant; systemctl start instant",
         ):
-            text = refuted(asked.reboots(machines.stack))
+            text = refuted(recovery.reboots(machines.stack))
     finally:
         machines.stack.environment = environment
     assert "instant.service is inactive" in text
     wait_until("it serves", machines.stack.providers["instant"]._serves, seconds=60)
+
+
+def test_programs_that_are_killed_come_back(machines: Machines) -> None:
+    evidence = recovery.programs_recover(machines.stack)
+    assert evidence.verdict is Verdict.HOLDS, (evidence.summary, said(evidence))
+    assert set(evidence.facts["took"]) == {"instant on instant", "gateway on gateway-1"}
+
+
+def test_a_program_that_stays_dead_is_refuted(machines: Machines, monkeypatch: pytest.MonkeyPatch) -> None:
+    patient = recovery.programs_on_machines(machines.stack)
+    hasty = [replace(program, ready=None, ready_seconds=6.0) for program in patient]
+    monkeypatch.setattr(recovery, "programs_on_machines", lambda stack: hasty)
+    careless = "docker update --restart=no gateway"
+    with machines.broken(
+        "gateway-1", careless, "docker update --restart=unless-stopped gateway; docker start gateway"
+    ):
+        text = refuted(recovery.programs_recover(machines.stack))
+    assert "where     gateway-1: container gateway" in text
+    assert "observed  it does not run" in text
 
 
 def test_another_gpu_is_refuted(machines: Machines) -> None:
@@ -150,7 +168,9 @@ def test_a_line_that_is_not_json_is_refuted(machines: Machines) -> None:
 
 
 def test_a_container_with_another_log_driver_is_refuted(machines: Machines) -> None:
-    other = "docker run -d --name gateway-json -v /opt/gateway.pl:/gateway.pl:ro perl; docker rename gateway kept; docker rename gateway-json gateway"
+    other = (
+        "docker rename gateway kept; docker run -d --name gateway -v /opt/gateway.pl:/gateway.pl:ro perl"
+    )
     healed = "docker rm -f gateway; docker rename kept gateway"
     with machines.broken("gateway-1", other, healed):
         machines.stack.fleet.refresh()

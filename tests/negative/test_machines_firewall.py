@@ -1,14 +1,13 @@
 """Negative controls of the firewalls: each breaks real rules, or what goes past them, on real machines."""
 
-# ruff: noqa: F811 - fixtures are imported
 from __future__ import annotations
 
 import pytest
 
 from harness.hosts import firewall
-from tests.machines_stack import START, Machines, machines, machines_stand, needs_root  # noqa: F401
+from tests.machines_stack import START, Machines
 
-pytestmark = [needs_root, pytest.mark.slow]
+pytestmark = pytest.mark.slow
 RULES, REACH, INSTANT, PRIVATE, KEPT = (
     "machines.firewall.rules",
     "machines.firewall.reach",

@@ -1,6 +1,5 @@
 """Negative controls of TLS: haproxy with wrong certificates, old protocols, plaintext, a way round it."""
 
-# ruff: noqa: F811 - fixtures are imported
 from __future__ import annotations
 
 import contextlib
@@ -15,9 +14,9 @@ from harness.evidence import Verdict
 from harness.hosts import faults
 from harness.providers.docker.balancer import CONFIGURATION, configuration
 from harness.rehearsal import pki
-from tests.machines_stack import Machines, machines, machines_stand, needs_root, said  # noqa: F401
+from tests.machines_stack import Machines, said
 
-pytestmark = [needs_root, pytest.mark.slow]
+pytestmark = pytest.mark.slow
 CHECKS: tuple[Check, ...] = (tls.certificate, tls.protocols, tls.https_only, tls.no_way_round)
 RELOAD = "systemctl restart haproxy"
 
@@ -87,7 +86,8 @@ def test_a_certificate_that_ends_soon_is_refuted(machines: Machines) -> None:
 
 def test_an_old_protocol_is_refuted(machines: Machines) -> None:
     old = "ssl-default-bind-options ssl-min-ver TLSv1.0\n    ssl-default-bind-ciphers ALL:@SECLEVEL=0"
-    line = "ssl-default-bind-options ssl-min-ver TLSv1.2 no-tls-tickets\n    ssl-default-bind-ciphers ECDHE+AESGCM:ECDHE+CHACHA20"
+    line = "ssl-default-bind-options ssl-min-ver TLSv1.2 no-tls-tickets\n"
+    line += "    ssl-default-bind-ciphers ECDHE+AESGCM:ECDHE+CHACHA20"
     with configured(machines, line, old):
         text = only(machines, tls.protocols)
     assert "TLSv1.1 is spoken" in text
