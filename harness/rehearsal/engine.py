@@ -42,6 +42,8 @@ PACKAGES = {
     "ssh": "openssh-client",
 }
 """Programs that this machine needs for a rehearsal, and the Debian packages that have them."""
+_KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
+"""What Debian's packages are verified with; other distributions have it as a package."""
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _CAPABILITIES = {12: "NET_ADMIN", 21: "SYS_ADMIN"}
 """Bits of linux/capability.h that an engine cannot do without."""
@@ -77,6 +79,7 @@ def ensure_engine(say: Say, *, keep: bool = False) -> docker.DockerClient:
         HarnessError: says everything that is missing, and what to do.
     """
     missing = [package for program, package in PACKAGES.items() if not find_program(program)]
+    missing += [] if _KEYRING.exists() else ["debian-archive-keyring"]
     problems = list(lacks(missing))
     with contextlib.suppress(HarnessError):
         client = connect()
