@@ -34,6 +34,22 @@ Feature: Rollback
       Given Supabase is deployed
       Then each reverse migration leaves the schema as it was before
 
+    # control: tests/negative/test_way_back.py::test_a_backup_without_rows_in_the_place_of_the_database_is_named
+    # control: tests/negative/test_way_back.py::test_a_backup_that_cannot_be_restored_changes_nothing
+    # control: tests/negative/test_way_back.py::test_a_restore_that_did_not_happen_is_named
+    @env:rehearsal @drill
+    Scenario: A backup takes the place of the database
+      Given the whole stack is deployed
+      When a backup is restored in the place of the live database
+      Then everything of the backup is back, nothing later, and the stack goes on
+
+    # control: tests/negative/test_way_back.py::test_a_reverse_that_leaves_something_behind_is_named
+    @env:rehearsal @drill
+    Scenario: The newest migration is taken back
+      Given the whole stack is deployed
+      When the newest migration is taken back
+      Then the schema is the previous release's, and the newest comes again with its data
+
     # control: tests/negative/test_promotion.py::test_a_way_back_that_nobody_provides_is_no_pass
     @env:staging @env:production
     Scenario: The newest backup of the hosted database can be restored
@@ -41,6 +57,14 @@ Feature: Rollback
       Then its newest backup can be restored into a project of its own
 
   Rule: Inference - restart with the previous configuration
+
+    # control: tests/negative/test_way_back.py::test_a_configuration_that_was_pruned_is_named
+    # control: tests/negative/test_way_back.py::test_a_new_configuration_that_never_served_is_named
+    @env:rehearsal @env:staging @drill
+    Scenario: A new configuration of the instant model is taken back
+      Given the whole stack is deployed
+      When a new configuration of the instant model is deployed and taken back
+      Then the one before serves again in time, and everything about it holds
 
     # control: tests/negative/test_promotion.py::test_a_way_back_that_nobody_provides_is_no_pass
     @env:staging @env:production

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from pytest_bdd import then
+from pytest_bdd import then, when
 
 from harness.asking import Ask
-from harness.checks import firewall, machines
+from harness.checks import firewall, journal, machines, recovery, tls
 
 
 @then("on every machine the firewall holds what the environment allows, also after a reboot")
@@ -31,3 +31,39 @@ def _(ask: Ask) -> None:
 @then("every machine has the right time and room on its disks")
 def _(ask: Ask) -> None:
     ask(machines.fit)
+
+
+@then("every container logs JSON to its machine's journal, each request with its id")
+def _(ask: Ask) -> None:
+    ask(journal.containers_logged)
+
+
+@then("no journal of any machine holds a secret of this environment")
+def _(ask: Ask) -> None:
+    ask(journal.journals_private)
+
+
+@then("its certificate is trusted, for this host, and valid for long enough")
+def _(ask: Ask) -> None:
+    ask(tls.certificate)
+
+
+@then("older protocols than the declared one are refused")
+def _(ask: Ask) -> None:
+    ask(tls.protocols)
+
+
+@then("plain http leads to https and nowhere else")
+def _(ask: Ask) -> None:
+    ask(tls.https_only)
+
+
+@then("there is no way round the load balancer")
+def _(ask: Ask) -> None:
+    ask(tls.no_way_round)
+
+
+@when("every program on every machine is killed")
+@then("each of them serves again within its time, as a new process")
+def _(ask: Ask) -> None:
+    ask(recovery.programs_recover)

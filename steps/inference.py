@@ -5,7 +5,7 @@ from __future__ import annotations
 from pytest_bdd import parsers, then, when
 
 from harness.asking import Ask
-from harness.checks import cost, firewall, inference, machines, processes, serverless
+from harness.checks import cost, firewall, inference, machines, processes, recovery, serverless
 
 ENDPOINT = r"the (?P<component>instant|thinking)"
 
@@ -63,7 +63,7 @@ def _(ask: Ask, component: str) -> None:
 @when("the instant host is rebooted")
 @then("the instant host is back in time, with its engine, its private network and its firewall")
 def _(ask: Ask) -> None:
-    ask(machines.reboots)
+    ask(recovery.reboots)
 
 
 @when("the instant engine is killed")

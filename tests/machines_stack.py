@@ -1,19 +1,17 @@
 """Fixtures: real machines (containers with systemd, sshd, nftables, WireGuard), and ways to break them.
 
-    from tests.machines_stack import machines, machines_stand  # noqa: F401
-
 * ``machines_stand`` (session): balancer, gateway-1, instant, outsider, raised as a rehearsal of their own;
   the firewalls, the real instant engine and haproxy's real configuration deployed by their providers.
 * ``machines``: the same, healed before and after each test.
 
-In the place of the gateway's container stands a small HTTP server: these tests are about what is around it.
+In the place of the gateway's image stands a small HTTP server in a container of the same shape: these tests
+are about what is around it.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,41 +23,43 @@ import yaml
 from harness.checks import firewall as firewall_checks
 from harness.checks import machines as machine_checks
 from harness.checks.base import Check
+from harness.checks.machines import programs_on_machines
 from harness.environment import Environment
 from harness.evidence import Evidence, Verdict
 from harness.hosts import firewall
 from harness.hosts.ssh import CommandResult
 from harness.providers.docker.balancer import CONFIGURATION, configuration
+from harness.providers.docker.provider import DockerGateway
 from harness.providers.local.model_files import ModelFiles
+from harness.providers.machine_programs import MachinePrograms
 from harness.providers.pod.instant import PodInstant
 from harness.rehearsal.down import tear_down
 from harness.rehearsal.up import raise_rehearsal
 from harness.secrets import SecretStore
 from harness.stack import Stack
 from tests.pg_fixture import free_port
+from tests.rehearsal.conftest import free_number
 
 ROOT = Path(__file__).parents[1]
 NAMES = ("balancer", "gateway-1", "instant", "outsider")
 GATEWAY = """\
-[Service]
-ExecStart=/usr/bin/python3 /opt/gateway.py
-Restart=always
-[Install]
-WantedBy=multi-user.target
+use IO::Socket::INET; $| = 1;
+my $door = IO::Socket::INET->new(LocalPort => 8000, Listen => 99, ReuseAddr => 1) or die;
+$SIG{TERM} = sub { exit };
+while (my $call = $door->accept) {
+    my $asked = "";
+    while (my $line = <$call>) { $asked .= $line; last if $line eq "\\r\\n" }
+    my ($id) = $asked =~ /x-request-id: (\\S+)/i;
+    print STDOUT "{\\"event\\":\\"request\\",\\"request_id\\":\\"", $id // "", "\\"}\\n";
+    print $call "HTTP/1.1 200 OK\\r\\ncontent-length: 2\\r\\nconnection: close\\r\\n\\r\\nok"; close $call;
+}
 """
-SERVER = """\
-import http.server
-class Handler(http.server.BaseHTTPRequestHandler):
-    def do_GET(self):
-        self.send_response(200)
-        self.send_header("content-length", "2")
-        self.end_headers()
-        self.wfile.write(b"ok")
-http.server.ThreadingHTTPServer(("0.0.0.0", 8000), Handler).serve_forever()
+START = """cd "$(mktemp -d)"
+ldd /usr/bin/perl | grep -o '/[^ ]*' | xargs tar -chf image.tar /usr/bin/perl /usr/lib/*/perl-base
+docker import -c 'CMD ["/usr/bin/perl", "/gateway.pl"]' image.tar perl >/dev/null
+docker run -d --name gateway -p 8000:8000 --restart unless-stopped --log-driver journald \
+    --log-opt tag=gateway -v /opt/gateway.pl:/gateway.pl:ro perl >/dev/null
 """
-needs_root = pytest.mark.skipif(
-    os.geteuid() != 0, reason="machines are containers: they need root and Docker"
-)
 CHECKS: dict[str, Check] = {
     check.name: check
     for check in (
@@ -136,20 +136,12 @@ def environment_text(name: str, third: int) -> dict[str, Any]:
     return found
 
 
-def third_number() -> int:
-    """A network of its own for each process that runs tests; two on one machine do not meet."""
-    return 100 + os.getpid() % 150
-
-
 def deploy(stack: Stack) -> None:
     """What the providers deploy, as far as these tests are about it."""
     fleet = stack.fleet
     firewall.prepare(fleet, [machine.name for machine in fleet.servers], lambda _: None)
-    stack.remote.put("gateway-1", "/etc/systemd/system/gateway.service", GATEWAY.encode())
-    stack.remote.put("gateway-1", "/opt/gateway.py", SERVER.encode())
-    stack.remote.script(
-        "gateway-1", "systemctl daemon-reload; systemctl -q enable --now gateway", sudo=True
-    ).require()
+    stack.remote.put("gateway-1", "/opt/gateway.pl", GATEWAY.encode())
+    stack.remote.script("gateway-1", f"set -eu\n{START}", sudo=True, seconds=60).require()
     stack.remote.put("balancer", CONFIGURATION, configuration(stack.environment).encode())
     stack.remote.script(
         "balancer", "systemctl -q enable haproxy; systemctl restart haproxy", sudo=True
@@ -158,9 +150,9 @@ def deploy(stack: Stack) -> None:
 
 
 @pytest.fixture(scope="session")
-def machines_stand(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machines]:
+def machines_stand(engine: object, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machines]:
     root = tmp_path_factory.mktemp("machines")
-    third = third_number()
+    third = free_number()
     name = f"machines-{third}"
     (root / "inference").symlink_to(ROOT / "inference")
     environment = Environment.model_validate_json(json.dumps(environment_text(name, third)))
@@ -168,9 +160,11 @@ def machines_stand(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine
     try:
         raise_rehearsal(environment, root, lambda _: None)
         state = root / ".harness" / name
-        stack = Stack(root, state, environment, SecretStore(root, state))
-        stack.providers["instant"] = instant = PodInstant(stack)
+        stack = made = Stack(root, state, environment, SecretStore(root, state))
+        stack.providers |= {"instant": (instant := PodInstant(stack)), "gateway": DockerGateway(stack)}
         instant.files = ModelFiles(ROOT)
+        programs = programs_on_machines(stack)
+        stack.process_control = MachinePrograms(lambda: made.remote, programs)
         deploy(stack)
         yield Machines(stack)
     finally:

@@ -178,7 +178,7 @@ def _never_arrived(
         tried = [s for s in seen if (s.probe.vantage, s.probe.over) == (vantage, over) and s.probe.joined]
         whole = len(ones) == len([one for one in tried if not one.probe.own])
         targets = ", ".join(dict.fromkeys(f"{one.probe.target}:{one.probe.port}" for one in ones))
-        what = f"{ones[0].outcome}; {'nothing at all' if whole else 'that'} arrived at its firewall"
+        what = f"{ones[0].outcome}; {'nothing' if whole else 'none of it'} arrived at its firewall"
         cause = f"; {vantage} filters what it sends: {'; '.join(filters)}" if filters else ""
         yield Finding(
             f"{targets} let {vantage} in, or refuse it, over the {over} network",

@@ -213,13 +213,16 @@ class HostFacts:
 
     @property
     def clock_offset(self) -> tuple[float, float]:
-        """Seconds by which the machine's clock is ahead of ours, and how far off that may be."""
-        middle, uncertain = (self.asked + self.answered) / 2, (self.answered - self.asked) / 2
-        return self.part("clock")["now"] - middle, uncertain
+        """Between how many and how many seconds the machine's clock is ahead of ours (negative: behind).
+
+        What it read while it answered lies between when it was asked and when its answer was here.
+        """
+        clock = self.part("clock")
+        return clock["now"] - self.answered, clock["began"] - self.asked
 
     @property
     def disks(self) -> tuple[Disk, ...]:
-        """Every real file system."""
+        """Every file system that can become full."""
         return tuple(Disk(**disk) for disk in self.part("disks"))
 
     @property

@@ -26,7 +26,8 @@ UNIT_PROPERTIES = (
     "ActiveEnterTimestamp,FragmentPath"
 )
 DOCKER_SOCKET = "/var/run/docker.sock"
-REAL_FILE_SYSTEMS = ("ext2", "ext3", "ext4", "xfs", "btrfs", "zfs", "overlay", "f2fs")
+FILE_SYSTEMS = ("ext2", "ext3", "ext4", "xfs", "btrfs", "zfs", "overlay", "f2fs", "tmpfs")
+NOT_DISKS = ("/dev", "/proc", "/sys")
 SECONDS = 20
 
 
@@ -161,21 +162,21 @@ def peers() -> list[dict[str, Any]]:
     return found
 
 
-def clock() -> dict[str, Any]:
-    """Seconds since the epoch, and whether time is kept by NTP, as systemd sees it."""
+def clock(began: float) -> dict[str, Any]:
+    """Seconds since the epoch when this program ``began`` and now; whether systemd sees NTP at work."""
     try:
         kept = run("timedatectl", "show", "-p", "NTPSynchronized", "--value").strip()
     except Unknown as error:
         kept = str(error)
-    return {"now": time.time(), "synchronized": kept}
+    return {"began": began, "now": time.time(), "synchronized": kept}
 
 
 def disks() -> list[dict[str, Any]]:
-    """Every real file system that is mounted: bytes in all, and free for ordinary users."""
+    """Every file system that can become full: bytes in all, and free for ordinary users."""
     found: dict[int, dict[str, Any]] = {}
     for line in Path("/proc/mounts").read_text().splitlines():
         _, path, kind = line.split()[:3]
-        if kind in REAL_FILE_SYSTEMS and Path(path).is_dir():
+        if kind in FILE_SYSTEMS and not path.startswith(NOT_DISKS) and Path(path).is_dir():
             seen, device = os.statvfs(path), Path(path).stat().st_dev
             sizes = {"bytes": seen.f_blocks * seen.f_frsize, "free": seen.f_bavail * seen.f_frsize}
             if device not in found or len(path) < len(found[device]["path"]):
@@ -225,7 +226,7 @@ def files(paths: list[str]) -> dict[str, str]:
     return found
 
 
-def readers(asked: dict[str, list[str]]) -> dict[str, Callable[[], Any]]:
+def readers(asked: dict[str, Any]) -> dict[str, Callable[[], Any]]:
     """Every part that can be asked for, and what reads it."""
     return {
         "units": lambda: units(asked.get("units", [])),
@@ -236,7 +237,7 @@ def readers(asked: dict[str, list[str]]) -> dict[str, Callable[[], Any]]:
         "containers": containers,
         "peers": peers,
         "tailscale": lambda: json.loads(run("tailscale", "status", "--json")),
-        "clock": clock,
+        "clock": lambda: clock(asked["began"]),
         "disks": disks,
         "booted": booted,
         "processes": processes,
@@ -259,7 +260,7 @@ def main(asked: dict[str, list[str]]) -> None:
     """Print the parts that are asked for; ``asked["parts"]`` empty: all."""
     os.environ["PATH"] = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
     os.environ["LC_ALL"] = "C"
-    every = readers(asked)
+    every = readers({**asked, "began": time.time()})
     wanted = {name: every[name] for name in asked.get("parts") or every}
     with ThreadPoolExecutor(len(wanted)) as pool:
         answers = list(pool.map(answer, wanted.values()))

@@ -8,7 +8,6 @@ from harness.environment import Environment
 from harness.environment.explain import secret_fields
 from harness.rehearsal.hosts import File
 from harness.rehearsal.keys import SshKey, generated_secret, ssh_key, write_private
-from harness.rehearsal.pki import BALANCER_PATH
 from harness.rehearsal.private import Peer, wg_quick, wg_setconf
 from harness.rehearsal.topology import USER, Host, Topology
 
@@ -54,7 +53,7 @@ def machine_files(
         for target, unit in _ENGINE_UNITS.items():
             files |= _enabled(target, unit, unit)
     if host.balances:
-        files[BALANCER_PATH] = File(certificate, 0o600)
+        files[topology.certificate] = File(certificate, 0o600)
     return files
 
 

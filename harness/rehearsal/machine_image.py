@@ -15,10 +15,15 @@ _LIBRARIES = "libgomp1 libgssapi-krb5-2 libicu72 liblz4-1 libssl3 libstdc++6 lib
 MACHINE_PACKAGES = tuple(sorted(" ".join((_MACHINE, _TOOLS, _PRIVATE, _SERVICES, _LIBRARIES)).split()))
 
 _ENGINE = """\
-# A container's /proc/sys and cgroups are mounted read-only; this machine's engine writes both.
 [Service]
-ExecStartPre=/bin/sh -c 'mount -o remount,rw /sys/fs/cgroup; for m in /sys/fs/cgroup/*; do \
-if mountpoint -q $m; then mount -o remount,rw $m; fi; done; mount -o remount,rw /proc/sys'
+ExecStartPre=/usr/local/sbin/writable
+"""
+_WRITABLE = """\
+#!/bin/sh -eu
+# A container's cgroups and /proc/sys are mounted read-only; this machine's engine writes both.
+for place in /sys/fs/cgroup /sys/fs/cgroup/* /proc/sys; do
+    if mountpoint -q "$place"; then mount -o remount,bind,rw "$place"; fi
+done
 """
 
 _CONTAINED = """\
@@ -61,6 +66,9 @@ mkdir -p /var/log/journal /etc/haproxy/tls /etc/systemd/system/docker.service.d
 chmod 0700 /etc/haproxy/tls
 cat >/etc/systemd/system/docker.service.d/container.conf <<'END'
 {_ENGINE}END
+cat >/usr/local/sbin/writable <<'END'
+{_WRITABLE}END
+chmod 0755 /usr/local/sbin/writable
 cat >/etc/systemd/system/contained.service <<'END'
 {_CONTAINED}END
 systemctl set-default multi-user.target

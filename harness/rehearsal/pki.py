@@ -15,10 +15,8 @@ from cryptography import x509
 
 from harness.rehearsal.keys import write_private
 
-__all__ = ["BALANCER_PATH", "certificate", "ensure_pki", "expired", "unknown"]
+__all__ = ["certificate", "ensure_pki", "expired", "unknown"]
 
-BALANCER_PATH = "/etc/haproxy/tls/gateway.pem"
-"""Where the load balancer's machine has its certificate, chain and key, as haproxy takes them."""
 _VALID = dt.timedelta(days=90)
 _LEAST = dt.timedelta(days=30)
 

@@ -50,6 +50,8 @@ class Topology:
     network: Network
     hosts: tuple[Host, ...]
     registry_port: int
+    certificate: str
+    """File on the load balancer that the certificate is put into."""
     tls_names: tuple[str, ...]
 
     @property
@@ -123,6 +125,7 @@ def topology_of(environment: Environment, root: Path) -> Topology:
             for machine in machines.hosts
         ),
         registry_port=_loopback_port(environment) or 0,
+        certificate=gateway.tls.certificate if gateway.provider == "docker" else "",
         tls_names=_tls_names(environment, machines, balancer),
     )
 
