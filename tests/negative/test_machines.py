@@ -161,6 +161,7 @@ def test_a_line_that_is_not_json_is_refuted(machines: Machines) -> None:
     machines.run(
         "gateway-1", "printf 'MESSAGE=Traceback: oh\\nCONTAINER_TAG=gateway\\n' | logger --journald"
     )
+    machines.stack.fleet.refresh()
     text = refuted(journal.containers_logged(machines.stack))
     assert "observed  Traceback: oh" in text
     assert "where     gateway-1: container gateway" in text
@@ -190,6 +191,7 @@ def test_a_leaking_log_is_refuted(machines: Machines, encoding: str) -> None:
         stdin=secret.encode(),
         sudo=True,
     ).require()
+    stack.fleet.refresh()
     evidence = journal.journals_private(stack)
     text = refuted(evidence)
     assert "instant.api_key" in text
