@@ -5,16 +5,52 @@ Feature: Gateway
   Rule: Docker image built and tested
 
     # control: tests/negative/test_gateway_image.py::test_an_image_of_another_release_is_seen
+    # control: tests/negative/test_gateway_image.py::test_an_image_that_is_larger_or_another_users_is_seen
     @item:GW-1 @env:rehearsal @env:staging @env:production
     Scenario: The gateway's image is this release, runs unprivileged and can tell its health
       Given the gateway is deployed
-      Then its image carries this release, an unprivileged user and a health check
+      Then its image carries this release, the declared user and size, and a health check
 
     # control: tests/negative/test_gateway_image.py::test_an_image_that_does_not_start_is_seen
     @item:GW-1 @env:rehearsal @env:staging @env:production
     Scenario: The gateway's image is tested before it is shipped
       Given the gateway is deployed
       Then its image starts with this environment's settings and answers
+
+    # control: tests/negative/test_rollout.py::test_another_digest_on_one_of_two_gateways_is_named
+    @item:GW-1 @env:rehearsal @env:staging @env:production
+    Scenario: Every gateway runs this release
+      Given the gateway is deployed
+      Then every gateway runs this release's image, to the digest
+
+    # control: tests/negative/test_gateway_image.py::test_a_container_that_is_held_loosely_is_seen
+    @item:GW-1 @env:rehearsal @env:staging @env:production
+    Scenario: A gateway that is broken into can do little
+      Given the gateway is deployed
+      Then every gateway is an unprivileged user in a read-only container without capabilities
+
+  Rule: Replaced without anybody noticing
+
+    # control: tests/negative/test_rollout.py::test_requests_that_fail_during_a_rollout_are_seen
+    # control: tests/negative/test_rollout.py::test_a_stream_that_is_cut_is_seen
+    # control: tests/negative/test_rollout.py::test_a_previous_image_that_was_pruned_is_seen
+    @item:GW-1 @env:rehearsal @env:staging @drill
+    Scenario: All gateways are replaced under traffic
+      Given the gateway is deployed
+      Then at 20 requests a second all gateways go to another image and back, each within 90 seconds, unnoticed
+
+    # control: tests/negative/test_rollout.py::test_a_bad_image_that_is_rolled_out_is_seen
+    # control: tests/negative/test_rollout.py::test_a_way_back_that_is_slow_or_wide_is_seen
+    @item:GW-1 @env:rehearsal @env:staging @drill
+    Scenario: A bad image stops at the first gateway
+      Given the gateway is deployed
+      Then at 20 requests a second an image that does not start is taken back by itself within 5 seconds
+
+    # control: tests/negative/test_rollout.py::test_a_deploy_without_a_lock_is_seen
+    @item:GW-1 @env:rehearsal @env:staging @drill
+    Scenario: Two never deploy at once
+      Given the gateway is deployed
+      Then a second deploy at the same time is refused, naming who deploys and since when
 
   Rule: Environment variables for production
 
@@ -91,10 +127,11 @@ Feature: Gateway
   Rule: Secrets not baked into image
 
     # control: tests/negative/test_gateway_image.py::test_a_secret_in_a_deep_layer_is_seen
+    # control: tests/negative/test_gateway_image.py::test_a_secret_that_nobody_told_us_about_is_seen
     @item:GW-5 @env:rehearsal @env:staging @env:production
     Scenario: The gateway's image holds no secret
       Given the gateway is deployed
-      Then no layer, variable or history line of its image holds a secret of this environment
+      Then no layer, variable or history line of its image holds a secret of this environment or any other
 
   Rule: Only known users, within their limits
 

@@ -78,9 +78,10 @@ def unnoticed(stack: Stack, per_second: float, seconds: float) -> Evidence:
     wanted, other = provider.released(), provider.another()
     with traffic(stack, per_second) as seen:
         forth = provider.roll_to(other)
-        findings = _verified(stack, provider, other)
+        findings = [*_verified(stack, provider, other), *_not_kept(provider, wanted)]
         back = provider.roll_to(wanted)
-    findings += [*_verified(stack, provider, wanted), *_unanswered(stack, seen)]
+    findings += [*_verified(stack, provider, wanted), *_not_kept(provider, other)]
+    findings += _unanswered(stack, seen)
     for name, took in (("to the other image", forth), ("back", back)):
         if took > seconds:
             remedy = "see which step takes long: requests under way, or a gateway that starts slowly"
@@ -169,6 +170,16 @@ def _verified(stack: Stack, provider: RollsOut, digest: str) -> list[Finding]:
             url = stack.environment.gateway.url
             wrong.append(Finding("an answer", evidence.summary, url, "read the gateways' logs"))
     return wrong
+
+
+def _not_kept(provider: RollsOut, digest: str) -> list[Finding]:
+    """The gateways that could not go back to ``digest``, which served before."""
+    remedy = "keep the container that served before until the next rollout has succeeded"
+    return [
+        Finding(f"{digest} kept", kept or "no previous image", f"the gateway on {machine}", remedy)
+        for machine, kept in provider.kept().items()
+        if kept != digest
+    ]
 
 
 def _unanswered(stack: Stack, seen: Traffic) -> list[Finding]:

@@ -10,8 +10,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
-from typing import IO, Any
+from functools import cache
+from typing import IO
 
 import kingfisher_sdk
 
@@ -53,7 +53,7 @@ class Suspicion:
 
 
 class Scanner:
-    """Kingfisher's rules of at least medium confidence, compiled when they are first needed."""
+    """Kingfisher's rules of at least medium confidence."""
 
     def in_text(self, text: str) -> Iterable[Suspicion]:
         """Every suspicion in ``text``."""
@@ -67,10 +67,12 @@ class Scanner:
     def _found(self, data: bytes) -> Iterator[Suspicion]:
         if not data:
             return
-        for finding in self._engine.scan(data):
+        for finding in _engine().scan(data):
             if finding.visible and str(finding.confidence) in _CERTAIN:
                 yield Suspicion(str(finding.rule_id), int(finding.location["line"]))
 
-    @cached_property
-    def _engine(self) -> Any:
-        return kingfisher_sdk.Scanner(kingfisher_sdk.Rules(confidence="medium", cache=False), redact=True)
+
+@cache
+def _engine() -> kingfisher_sdk.Scanner:
+    """Compiled when it is first needed, which takes seconds."""
+    return kingfisher_sdk.Scanner(kingfisher_sdk.Rules(confidence="medium", cache=False), redact=True)

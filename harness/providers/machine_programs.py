@@ -8,7 +8,9 @@ import itertools
 import json
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import TypeVar
 
 from harness.errors import DeployError
 from harness.hosts.place import Place, There
@@ -19,6 +21,7 @@ from harness.waiting import wait_until
 __all__ = ["MachineProgram", "MachinePrograms"]
 
 _MOST_LINES = 200_000
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -113,25 +116,29 @@ class MachinePrograms:
     def lines(self, component: str, since: float = 0.0) -> list[str]:
         """Lines that the program ``component`` has logged after the mark ``since``, machine by machine."""
         cursors = self._marks.get(since, {})
-        found: list[str] = []
-        for program in self._named(component):
+
+        def of(program: MachineProgram) -> list[str]:
             after = cursors.get(program.machine, "")
             argv = ["journalctl", "-q", "-o", "cat", "--no-pager", "-n", str(_MOST_LINES)]
             argv += [*([f"--after-cursor={after}"] if after else []), *program.journal]
             done = self._remote().run(program.machine, argv, sudo=True, seconds=60.0).require()
-            found += done.text.splitlines()
-        return found
+            return done.text.splitlines()
+
+        return [line for lines in self._on_each(of, component) for line in lines]
 
     def mark(self, component: str) -> float:
         """The present end of the journal on every machine of ``component``: by cursor, not by clock."""
-        cursors = {}
-        for program in self._named(component):
+
+        def of(program: MachineProgram) -> tuple[str, str]:
             argv = ["journalctl", "-q", "-n", "1", "-o", "json", "--output-fields=_PID", "--no-pager"]
             argv += (
                 program.journal
             )  # --after-cursor skips a line when the filter does not match the cursor's
             done = self._remote().run(program.machine, argv, sudo=True).require()
-            cursors[program.machine] = json.loads(done.stdout)["__CURSOR"] if done.stdout.strip() else ""
+            cursor = json.loads(done.stdout)["__CURSOR"] if done.stdout.strip() else ""
+            return program.machine, cursor
+
+        cursors = dict(self._on_each(of, component))
         with self._lock:
             ticket = float(next(self._tickets))
             self._marks[ticket] = cursors
@@ -198,6 +205,12 @@ class MachinePrograms:
             known = ", ".join(sorted({program.name for program in self._programs}))
             raise DeployError(name, f"no machine runs a program {name!r}", f"there are: {known or 'none'}")
         return found
+
+    def _on_each(self, ask: Callable[[MachineProgram], T], name: str) -> list[T]:
+        """Ask every machine of the program ``name``, all at once."""
+        everywhere = self._named(name)
+        with ThreadPoolExecutor(len(everywhere)) as pool:
+            return list(pool.map(ask, everywhere))
 
     def _runs(self, program: MachineProgram) -> bool:
         return self._pid(program) > 0

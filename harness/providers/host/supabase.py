@@ -16,6 +16,7 @@ from harness.errors import DeadlineExceeded, DeployError
 from harness.hosts.firewall import drift, prepare
 from harness.hosts.forwards import Forwards
 from harness.hosts.ssh import CommandFailed
+from harness.migrations import Migration
 from harness.providers.backup import Archive
 from harness.providers.base import Deployment, Plan, Progress, was_done
 from harness.providers.docker.balancer import Balancer
@@ -34,6 +35,7 @@ from harness.providers.selfhosted.bootstrap import (
     scratch_database,
     set_passwords,
 )
+from harness.providers.selfhosted.way_back import restore_in_place, reverse_newest
 from harness.providers.supabase_cli import SupabaseCli
 from harness.secrets import Secret
 from harness.stack import Stack
@@ -101,6 +103,18 @@ class HostSupabase:
         for old in sorted(directory.glob("*.dump"), key=lambda file: file.stat().st_mtime)[:-_BACKUPS_KEPT]:
             old.unlink(missing_ok=True)
         return path
+
+    def restore(self, backup: Path) -> str:
+        """Put ``backup`` in the place of the live database; the name of the one before, which stays."""
+        archive = Archive(backup, self.programs_directory())
+        before = restore_in_place(self.server, self.dsn(), archive)
+        # its sessions were ended: started anew it is there at once, by itself after half a minute
+        self.stack.processes.restart("postgrest")
+        return before
+
+    def reverse_newest(self) -> Migration:
+        """Take the newest migration back, with its record; a deploy applies it again."""
+        return reverse_newest(self.dsn(), self.source)
 
     def monitors(self) -> Mapping[str, str]:
         """URLs that answer 200 while a part is healthy, by the part's name."""

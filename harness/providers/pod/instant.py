@@ -118,6 +118,32 @@ class PodInstant:
         except CommandFailed as error:
             raise DeployError(self.component, str(error)) from error
 
+    # --- trying the way back ---------------------------------------------------------------------
+
+    def reconfigure(self, context_tokens: int) -> str:
+        """Start the declared model with another context length, as a new release would; its digest.
+
+        What was kept to go back to before is kept still.
+
+        Raises:
+            DeployError: when it cannot be started.
+        """
+        model = self.config.model.model_copy(update={"context_tokens": context_tokens})
+        made = configuration(self.config.model_copy(update={"model": model}), self.stack.root)
+        seen = self._observe(made)
+        try:
+            if not seen.present:
+                self._write(made)
+            self._script(scripts.activate(made.digest, keep=seen.previous))
+            self._await(made)
+        except (CommandFailed, DeadlineExceeded) as error:
+            raise DeployError(self.component, str(error)) from error
+        return made.digest
+
+    def keep(self, previous: str) -> None:
+        """Keep the configuration ``previous`` to go back to (empty: none), and no other."""
+        self._script(scripts.keep(previous))
+
     # --- inside ----------------------------------------------------------------------------------
 
     def _observe(self, made: Configuration) -> Seen:

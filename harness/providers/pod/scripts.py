@@ -16,6 +16,7 @@ __all__ = [
     "Seen",
     "activate",
     "directory",
+    "keep",
     "keep_weights",
     "observe",
     "prepare",
@@ -147,10 +148,11 @@ mv {part} {directory}
 """
 
 
-def activate(release: str) -> str:
+def activate(release: str, keep: str = "") -> str:
     """Makes ``release`` the configuration in use, keeps the one before, and starts the engine with it.
 
     Each step is atomic, and each may be repeated: a run that was killed here is finished by the next one.
+    The configuration ``keep`` is not removed either.
     """
     return f"""set -eu
 cd {HOME}
@@ -160,9 +162,21 @@ if [ "$now" != releases/{release} ]; then
   ln -sfn releases/{release} current.part
   mv -T current.part current
 fi
-{_start()}
-for old in releases/*; do
-  [ "$old" = "$(readlink current)" ] || [ "$old" = "$(readlink previous)" ] || rm -rf "$old"
+{_start()}{_sweep(keep)}"""
+
+
+def keep(previous: str) -> str:
+    """Keeps the configuration ``previous`` to go back to (empty: none), and no other."""
+    link = f"ln -sfn releases/{previous} previous.part && mv -T previous.part previous"
+    return f"set -eu\ncd {HOME}\n{link if previous else 'rm -f previous'}\n{_sweep('')}"
+
+
+def _sweep(keep: str) -> str:
+    return f"""for old in releases/*; do
+  case "$old" in
+    "$(readlink current)" | "$(readlink previous)" | "releases/{keep or "-"}") ;;
+    *) rm -rf "$old" ;;
+  esac
 done
 """
 
