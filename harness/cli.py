@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from harness.errors import HarnessError
+from harness.rehearsal.cli import app as rehearsal
 from harness.secrets import redact
 
 __all__ = ["main"]
@@ -23,6 +24,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.add_typer(rehearsal, name="rehearsal")
 console = Console(highlight=False, emoji=False)  # file.py:100: is a line
 Env = Annotated[str, typer.Option("--env", help="Environment: the name of a file in environments/.")]
 Set = Annotated[list[str] | None, typer.Option("--set", help="Override a setting: path=value.")]
