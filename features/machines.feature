@@ -22,6 +22,7 @@ Feature: Machines
       Then from every vantage point each machine answers to whom it may and to nobody else
 
     # control: tests/negative/test_machines_firewall.py::test_a_gpu_on_the_public_network_is_refuted
+    # control: tests/negative/test_machines_firewall.py::test_a_stranger_on_the_private_network_is_refuted
     @env:rehearsal @env:staging @env:production
     Scenario: The private network only
       Then the GPU and the database answer on the private network alone

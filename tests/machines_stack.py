@@ -13,7 +13,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,7 @@ from harness.hosts.ssh import CommandResult
 from harness.providers.docker.balancer import CONFIGURATION, configuration
 from harness.providers.docker.provider import DockerGateway
 from harness.providers.local.model_files import ModelFiles
-from harness.providers.machine_programs import MachinePrograms
+from harness.providers.machine_programs import MachineProgram, MachinePrograms
 from harness.providers.pod.instant import PodInstant
 from harness.rehearsal.down import tear_down
 from harness.rehearsal.up import raise_rehearsal
@@ -136,6 +136,12 @@ def environment_text(name: str, third: int) -> dict[str, Any]:
     return found
 
 
+def programs(stack: Stack) -> list[MachineProgram]:
+    """What the providers keep running; the stand-in for the gateway's image has no probe in it."""
+    listed = programs_on_machines(stack)
+    return [replace(program, ready=None) if program.container else program for program in listed]
+
+
 def deploy(stack: Stack) -> None:
     """What the providers deploy, as far as these tests are about it."""
     fleet = stack.fleet
@@ -163,8 +169,7 @@ def machines_stand(engine: object, tmp_path_factory: pytest.TempPathFactory) -> 
         stack = made = Stack(root, state, environment, SecretStore(root, state))
         stack.providers |= {"instant": (instant := PodInstant(stack)), "gateway": DockerGateway(stack)}
         instant.files = ModelFiles(ROOT)
-        programs = programs_on_machines(stack)
-        stack.process_control = MachinePrograms(lambda: made.remote, programs)
+        stack.process_control = MachinePrograms(lambda: made.remote, programs(stack))
         deploy(stack)
         yield Machines(stack)
     finally:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -28,10 +27,14 @@ _REPORTED = 5
 
 @dataclass(frozen=True)
 class _Line:
-    """One entry of a machine's journal; ``source``: the unit or container that wrote it."""
+    """One entry of a machine's journal; ``source``: the unit or container that wrote it.
+
+    ``tag``: Docker's for a container, whatever it was called when it wrote; empty for others.
+    """
 
     machine: str
     source: str
+    tag: str
     text: str
 
 
@@ -48,10 +51,10 @@ def containers_logged(stack: Stack) -> Evidence:
         if driver != "journald":
             findings.append(Finding("log driver journald", driver, where, "deploy it again"))
             continue
-        lines = _read(stack, program.machine, program.journal)
+        lines = [line for line in _journal(stack, program.machine) if line.tag == program.container]
         seen.append(f"{program.machine} {len(lines)}")
         if not lines:
-            remedy = f"journalctl {shlex.join(program.journal)} there"
+            remedy = f"journalctl CONTAINER_TAG={program.container} there"
             findings.append(Finding("lines in the journal", "none", where, remedy))
         findings += list(_not_json(where, lines))[:_REPORTED]
     return judge(f"JSON lines in the journal: {', '.join(seen)}", findings)
@@ -84,7 +87,7 @@ def journals_private(stack: Stack) -> Evidence:
     needles = Needles(declared_secrets(stack))
     names = [machine.name for machine in stack.fleet.servers]
     with ThreadPoolExecutor(len(names)) as pool:
-        read = list(pool.map(lambda name: _read(stack, name, ["-b"]), names))
+        read = list(pool.map(lambda name: _journal(stack, name), names))
     found: dict[tuple[str, str, str], int] = {}
     for line in (line for lines in read for line in lines):
         for hit in needles.in_text(line.text):
@@ -103,16 +106,19 @@ def journals_private(stack: Stack) -> Evidence:
     return judge(f"{total} lines of {len(names)} machines: no declared secret", findings, lines=total)
 
 
-def _read(stack: Stack, machine: str, selection: Sequence[str]) -> list[_Line]:
-    """The newest lines of a machine's journal, oldest first.
+def _journal(stack: Stack, machine: str) -> list[_Line]:
+    """The newest lines of a machine since its start, oldest first; read once a run, whoever asks.
 
     Raises:
-        Unreachable, CommandFailed: when it cannot be read.
+        Unreachable, CommandFailed: when they cannot be read.
     """
-    argv = ["journalctl", "-q", "--no-pager", "-o", "json", f"--output-fields={_FIELDS}"]
-    argv += ["-n", str(_LINES), *selection]
-    done = stack.remote.run(machine, argv, sudo=True, seconds=60.0).require()
-    return [_line(machine, json.loads(line)) for line in done.stdout.splitlines()]
+    argv = ["journalctl", "-q", "-b", "--no-pager", "-o", "json", f"--output-fields={_FIELDS}"]
+
+    def read() -> list[_Line]:
+        done = stack.remote.run(machine, [*argv, "-n", str(_LINES)], sudo=True, seconds=60.0).require()
+        return [_line(machine, json.loads(line)) for line in done.stdout.splitlines()]
+
+    return stack.fleet.once(f"journal of {machine}", read)
 
 
 def _line(machine: str, entry: Mapping[str, Any]) -> _Line:
@@ -120,4 +126,4 @@ def _line(machine: str, entry: Mapping[str, Any]) -> _Line:
     message = entry.get("MESSAGE") or ""
     if isinstance(message, list):  # bytes that are no UTF-8 come as numbers
         message = bytes(message).decode("utf-8", "replace") if isinstance(message[0], int) else message[0]
-    return _Line(machine, str(source or "the kernel"), str(message))
+    return _Line(machine, str(source or "the kernel"), str(entry.get("CONTAINER_TAG", "")), str(message))

@@ -10,12 +10,13 @@ from urllib.parse import urlsplit
 from harness.checks.base import check
 from harness.checks.firewall import ON_MACHINES, surveyed
 from harness.environment.inference import PodInstant
-from harness.environment.machines import Machine, PrivateNetwork
+from harness.environment.machines import Machine, Machines, PrivateNetwork
 from harness.environment.supabase import HostSupabase
 from harness.errors import DeadlineExceeded, NoProvider
 from harness.evidence import Evidence, Finding, judge
 from harness.hosts.facts import HostFacts
 from harness.hosts.matrix import Seen
+from harness.hosts.private_network import status_of
 from harness.providers.machine_programs import MachineProgram
 from harness.stack import Stack
 from harness.waiting import wait_until
@@ -150,7 +151,7 @@ def private_only(stack: Stack) -> Evidence:
     known = stack.fleet.facts.every([machine.name for machine in stack.fleet.servers])
     findings, hidden = [], []
     for machine in stack.fleet.servers:
-        findings += list(_joined(machine, network, known[machine.name]))
+        findings += list(_joined(machine, machines, known[machine.name]))
         if machine.name in _hidden(stack):
             hidden.append(machine.name)
             findings += list(_elsewhere(machine, made.seen))
@@ -165,22 +166,36 @@ def _hidden(stack: Stack) -> set[str]:
     return {part.host for part in parts if isinstance(part, PodInstant | HostSupabase)}
 
 
-def _joined(machine: Machine, network: PrivateNetwork, facts: HostFacts) -> Iterator[Finding]:
+def _joined(machine: Machine, machines: Machines, facts: HostFacts) -> Iterator[Finding]:
+    """What keeps ``machine`` from being on the private network, with all others and nobody else."""
+    network = machines.private_network
     if machine.private_address is None:
         return
     where = f"{machine.name}: {network.interface}"
-    held = facts.addresses.get(network.interface, ())
-    if machine.private_address not in held or network.interface not in facts.up:
-        state = "up" if network.interface in facts.up else "down"
-        observed = f"{', '.join(held) or 'no address'}, {state}"
-        yield Finding(f"{machine.private_address}, up", observed, where, f"start {network.kind} there")
+    status = status_of(network, facts)
+    if status.problem or machine.private_address not in status.addresses:
+        observed = status.problem or f"it has {', '.join(status.addresses) or 'no address'}"
+        yield Finding(
+            f"{machine.private_address} on {network.kind}", observed, where, f"start {network.kind}"
+        )
+    others = {m.private_address: m.name for m in machines.hosts if m.private_address and m is not machine}
+    for address, name in others.items():
+        peer = status.peer(address)
+        if peer is None or peer.online is False:
+            observed = "it does not know it" if peer is None else "offline, or its key has expired"
+            yield Finding(f"{name} ({address}) as its peer", observed, where, f"see {network.kind} on both")
+    known = {*others, machines.operator_private_address}
+    for peer in status.peers if network.kind == "wireguard" else ():  # a tailnet has others, by design
+        if not known & set(peer.addresses):
+            observed = f"a peer at {', '.join(peer.addresses)} that no machine is"
+            yield Finding(
+                "the declared machines and the operator alone", observed, where, "remove that peer"
+            )
     for interface, addresses in facts.addresses.items():
         strays = [a for a in addresses if interface != network.interface and _within(a, network)]
         if strays:
-            where = f"{machine.name}: {interface}"
-            yield Finding(
-                f"{network.range} on {network.interface} alone", ", ".join(strays), where, "remove it"
-            )
+            expected = f"{network.range} on {network.interface} alone"
+            yield Finding(expected, ", ".join(strays), f"{machine.name}: {interface}", "remove it")
 
 
 def _within(address: str, network: PrivateNetwork) -> bool:

@@ -82,9 +82,11 @@ def _by_the_clock(
     pool: ThreadPoolExecutor,
 ) -> None:
     due = time.monotonic()
-    while not ended.wait(max(0.0, due - time.monotonic())):
+    while True:
         pool.submit(_request, stack, token, seen, lock)
         due += 1.0 / per_second
+        if ended.wait(max(0.0, due - time.monotonic())):
+            return
 
 
 def _request(stack: Stack, token: Secret, seen: Traffic, lock: threading.Lock) -> None:
@@ -105,12 +107,14 @@ def _request(stack: Stack, token: Secret, seen: Traffic, lock: threading.Lock) -
 def _stream_until(
     stack: Stack, token: Secret, ended: threading.Event, seen: Traffic, lock: threading.Lock
 ) -> None:
-    while not ended.is_set():
+    while True:
         failure = _stream(stack, token)
         with lock:
             seen.streams += not failure
             if failure:
                 seen.failures.append(failure)
+        if ended.is_set():
+            return
 
 
 def _stream(stack: Stack, token: Secret) -> str:

@@ -48,7 +48,7 @@ cat >/run/harness/{unit}.sh <<'END-OF-HEALING'
 {heal}
 END-OF-HEALING
 systemd-run --quiet --collect --on-active={seconds:g} --timer-property=AccuracySec=100ms \\
-    --unit={unit} sh /run/harness/{unit}.sh
+    --unit={unit} sh -c 'sh -eu /run/harness/{unit}.sh && rm /run/harness/{unit}.sh'
 {inflict}
 """
 _HEAL = """\

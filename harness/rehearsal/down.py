@@ -12,12 +12,14 @@ from docker.models.containers import Container
 
 from harness.environment import Environment
 from harness.errors import HarnessError
+from harness.hosts.ssh import Remote
 from harness.providers.local.processes import LocalProcesses
 from harness.rehearsal.engine import ENGINE_ERRORS, connect, release_engine
 from harness.rehearsal.hosts import standing
 from harness.rehearsal.network import release
 from harness.rehearsal.topology import LABEL, STATE_LABEL, Topology, topology_of
 from harness.runlock import run_lock
+from harness.secrets import SecretStore
 from harness.waiting import wait_until
 
 __all__ = ["Removed", "tear_down"]
@@ -49,6 +51,7 @@ def tear_down(environment: Environment, root: Path) -> Removed:
     topology = topology_of(environment, root)
     with run_lock(topology.state):
         programs = _programs(LocalProcesses(topology.state))
+        _disconnect(topology)
         try:
             client = connect()
         except HarnessError:  # no engine: nothing of it can stand
@@ -64,6 +67,17 @@ def tear_down(environment: Environment, root: Path) -> Removed:
 def _programs(processes: LocalProcesses) -> tuple[str, ...]:
     names = [program.name for program in processes.programs() if program.pid]
     return (*names, *processes.shutdown())
+
+
+def _disconnect(topology: Topology) -> None:
+    """End the connections that a run which was killed has left open; ssh would keep them for a minute."""
+    if not topology.deploy_key.exists():
+        return
+    key = SecretStore(topology.root, topology.state).resolve(topology.machines.ssh.key)
+    remote = Remote(topology.machines, key, topology.root, topology.state)
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(remote.drop, [host.name for host in topology.hosts]))
+    remote.close()
 
 
 def _remove(client: docker.DockerClient, topology: Topology, programs: tuple[str, ...]) -> Removed:

@@ -76,8 +76,8 @@ def machine(host: Host, topology: Topology, image: str, files: Mapping[str, File
         "devices": ["/dev/net/tun:/dev/net/tun:rwm"],
         "tmpfs": {"/run": "", "/run/lock": ""},
         "stop_signal": "SIGRTMIN+3",
-        # a machine that reboots comes back; not with the engine, should that be restarted
-        "restart_policy": {"Name": "on-failure"},
+        # a machine that reboots ends with status 0, and comes back
+        "restart_policy": {"Name": "unless-stopped"},
         # Docker's own name server asks there, inside the machine, and is refused: no question leaves
         "dns": ["127.0.0.1"],
         "dns_search": ["."],

@@ -7,6 +7,7 @@ alone. Each is built once: it carries the digest of its recipe.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import shlex
@@ -17,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import docker
-from docker.errors import ImageNotFound
+from docker.errors import APIError, ImageNotFound
 
 from harness.errors import HarnessError
 from harness.rehearsal.engine import Say, find_program
@@ -95,6 +96,7 @@ def ensure_images(client: docker.DockerClient, say: Say) -> str:
         say(f"building {' and '.join(recipe.image for recipe in missing)} from Debian's packages (once)")
         with ThreadPoolExecutor(len(missing)) as pool:
             list(pool.map(lambda recipe: _build(client, recipe), missing))
+        _forget_others(client, recipes[0].image)
     return recipes[0].image
 
 
@@ -105,6 +107,15 @@ def _is_there(client: docker.DockerClient, recipe: Recipe) -> bool:
         return False
     # one without the label is not ours: the real base image, say
     return bool(image.labels.get(RECIPE_LABEL, recipe.digest) == recipe.digest)
+
+
+def _forget_others(client: docker.DockerClient, current: str) -> None:
+    """Remove images of the machines' earlier recipes, but not one that a rehearsal still stands on."""
+    for image in client.images.list(MACHINE_REPOSITORY):
+        for name in image.tags:
+            if name != current:
+                with contextlib.suppress(APIError):  # 409: in use; 404: somebody was faster
+                    client.images.remove(name)
 
 
 def _build(client: docker.DockerClient, recipe: Recipe) -> None:

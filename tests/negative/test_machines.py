@@ -13,7 +13,7 @@ from harness.evidence import Evidence, Verdict
 from harness.hosts import faults
 from harness.hosts.facts import HostFacts
 from harness.waiting import wait_until
-from tests.machines_stack import Machines, said
+from tests.machines_stack import Machines, programs, said
 
 pytestmark = pytest.mark.slow
 KEPT, FIT, REACH, INSTANT = (
@@ -95,15 +95,15 @@ def test_a_host_that_is_not_back_after_a_reboot_is_refuted(machines: Machines) -
     wait_until("it serves", machines.stack.providers["instant"]._serves, seconds=60)
 
 
-def test_programs_that_are_killed_come_back(machines: Machines) -> None:
+def test_programs_that_are_killed_come_back(machines: Machines, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recovery, "programs_on_machines", programs)
     evidence = recovery.programs_recover(machines.stack)
     assert evidence.verdict is Verdict.HOLDS, (evidence.summary, said(evidence))
     assert set(evidence.facts["took"]) == {"instant on instant", "gateway on gateway-1"}
 
 
 def test_a_program_that_stays_dead_is_refuted(machines: Machines, monkeypatch: pytest.MonkeyPatch) -> None:
-    patient = recovery.programs_on_machines(machines.stack)
-    hasty = [replace(program, ready=None, ready_seconds=6.0) for program in patient]
+    hasty = [replace(one, ready=None, ready_seconds=6.0) for one in programs(machines.stack)]
     monkeypatch.setattr(recovery, "programs_on_machines", lambda stack: hasty)
     careless = "docker update --restart=no gateway"
     with machines.broken(
@@ -161,6 +161,7 @@ def test_a_line_that_is_not_json_is_refuted(machines: Machines) -> None:
     machines.run(
         "gateway-1", "printf 'MESSAGE=Traceback: oh\\nCONTAINER_TAG=gateway\\n' | logger --journald"
     )
+    machines.stack.fleet.refresh()
     text = refuted(journal.containers_logged(machines.stack))
     assert "observed  Traceback: oh" in text
     assert "where     gateway-1: container gateway" in text
@@ -190,6 +191,7 @@ def test_a_leaking_log_is_refuted(machines: Machines, encoding: str) -> None:
         stdin=secret.encode(),
         sudo=True,
     ).require()
+    stack.fleet.refresh()
     evidence = journal.journals_private(stack)
     text = refuted(evidence)
     assert "instant.api_key" in text

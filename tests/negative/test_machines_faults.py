@@ -27,7 +27,11 @@ Fault = Callable[[Fleet], AbstractContextManager[None]]
 @pytest.mark.parametrize(
     ("fault", "culprits", "named"),
     [
-        (lambda f: faults.link_cut(f, "instant", "gateway-1"), {INSTANT}, "gateway-1, private network"),
+        (
+            lambda f: faults.link_cut(f, "instant", "gateway-1"),
+            {REACH, INSTANT},
+            "where     gateway-1, private network",
+        ),
         (
             lambda f: faults.interface_down(f, "instant", "wg0"),
             {REACH, INSTANT, PRIVATE},

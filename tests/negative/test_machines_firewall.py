@@ -105,6 +105,14 @@ def test_a_gpu_on_the_public_network_is_refuted(machines: Machines) -> None:
     assert "open from gateway-1, over the public network" in text
 
 
+def test_a_stranger_on_the_private_network_is_refuted(machines: Machines) -> None:
+    stranger = "key=$(wg genkey | wg pubkey); echo $key >/run/stranger"
+    added = f"{stranger}; wg set wg0 peer $key allowed-ips 10.99.0.9/32"
+    with machines.broken("instant", added, "wg set wg0 peer $(cat /run/stranger) remove"):
+        text = machines.only(PRIVATE)
+    assert "a peer at 10.99.0.9 that no machine is" in text
+
+
 PUBLISHED = """\
 docker run -d --name published -p 9000:8000 -v /opt/gateway.pl:/gateway.pl:ro perl
 """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
@@ -69,7 +70,8 @@ def run(*argv: str) -> str:
 
 
 def processes_of(state: Path) -> list[str]:
-    """Command lines of processes that belong to a state directory."""
+    """Command lines of processes that belong to a state directory, ssh's kept connections among them."""
+    sockets = f"harness-{os.getuid()}-{hashlib.sha256(str(state).encode()).hexdigest()[:10]}"
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit() and int(entry.name) != os.getpid():
@@ -78,7 +80,7 @@ def processes_of(state: Path) -> list[str]:
                 command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
             except OSError:  # it has ended meanwhile, or is not ours to read
                 continue
-            if str(state).encode() in environ or str(state) in command:
+            if str(state).encode() in environ or str(state) in command or sockets in command:
                 found.append(command)
     return found
 

@@ -28,6 +28,21 @@ def unraised(engine: docker.DockerClient, tmp_path: Path) -> Iterator[Rehearsal]
         made.down()
 
 
+CONNECTS_AND_DIES = """
+import os, signal, sys
+from pathlib import Path
+from harness.environment.loader import load
+from harness.hosts.ssh import Remote
+from harness.rehearsal.topology import topology_of
+from harness.secrets import SecretStore
+root = Path(sys.argv[1])
+topology = topology_of(load(sys.argv[2], root).environment, root)
+key = SecretStore(root, topology.state).resolve(topology.machines.ssh.key)
+Remote(topology.machines, key, root, topology.state).run("balancer", ["true"]).require()
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
 @pytest.mark.slow
 def test_killed_after_every_change_it_still_gets_up_and_then_down(
     unraised: Rehearsal, engine: docker.DockerClient
@@ -104,7 +119,10 @@ def test_nothing_is_left_of_a_rehearsal_that_ended(unraised: Rehearsal) -> None:
     unraised.up()
     client = connect()
     state = unraised.topology.state
+    argv = [sys.executable, "-c", CONNECTS_AND_DIES, str(unraised.root), unraised.topology.name]
+    assert subprocess.run(argv, timeout=60, check=False).returncode == -signal.SIGKILL
     left = unraised.left(client)
+    assert any("[mux]" in process for process in left["processes"]), "no connection was left open"
     assert left.keys() == {"containers", "networks", "volumes", "routes", "interfaces", "processes"}, left
     removed = unraised.down()
     assert removed.programs == ("registry",)
