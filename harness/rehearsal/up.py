@@ -70,7 +70,7 @@ def _raise(client: docker.DockerClient, environment: Environment, topology: Topo
     _remove_others(client, topology, wanted)
     say(f"starting {len(wanted)} containers")
     with ThreadPoolExecutor(4) as pool:
-        started = pool.submit(ensure_registry, topology, LocalProcesses(topology.state))
+        started = pool.submit(_ensure_registry, topology)
         made = list(pool.map(lambda one: ensure(client, one, topology.name), wanted))
         started.result()
     say("waiting for the machines to boot")
@@ -84,9 +84,16 @@ def _raise(client: docker.DockerClient, environment: Environment, topology: Topo
     )
 
 
+def _ensure_registry(topology: Topology) -> None:
+    """Where the gateway is pulled from a registry on this machine; elsewhere there is nothing to start."""
+    if topology.registry_port:
+        ensure_registry(topology, LocalProcesses(topology.state))
+
+
 def _specifications(environment: Environment, topology: Topology, image: str) -> list[Specification]:
     keys = furnish_state(environment, topology)
-    certificate = ensure_pki(topology.state / "pki", topology.tls_names)
+    names = topology.tls_names  # none where no load balancer is declared
+    certificate = ensure_pki(topology.state / "pki", names) if names else b""
     peers = peers_of(topology, topology.state / "keys")
     found = [
         machine(host, topology, image, machine_files(host, topology, keys[host.name], peers, certificate))
