@@ -25,6 +25,7 @@ def test_the_repositorys_migrations_each_have_a_reverse() -> None:
         "messages",
         "attachments",
         "usage_ledger",
+        "usage_exchange",
     ]
     assert all(rollback_of(m).exists() for m in found)
 
