@@ -10,6 +10,14 @@ Feature: Migration workflow
       Given Supabase is deployed
       Then a new migration can be created, is the newest, and is all that a push would apply
 
+    # control: tests/negative/test_supabase_migration_lint.py::test_a_statement_that_loses_data_is_named
+    # control: tests/negative/test_supabase_migration_lint.py::test_a_statement_that_a_hosted_project_refuses_is_named
+    # control: tests/negative/test_supabase_migration_lint.py::test_a_deploy_refuses_what_was_not_accepted
+    @env:local @env:staging @env:production
+    Scenario: Every migration was read before it ran
+      Given Supabase is deployed
+      Then no migration loses data, locks a table in use or is refused when hosted, unless it says why
+
   Rule: 2. Apply locally
 
     # control: tests/negative/test_supabase_migrations.py::test_a_change_by_hand_is_drift

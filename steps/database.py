@@ -5,7 +5,16 @@ from __future__ import annotations
 from pytest_bdd import then
 
 from harness.asking import Ask
-from harness.checks import backups, database, migrations, rls, rls_declared, service_key, storage
+from harness.checks import (
+    backups,
+    database,
+    migration_lint,
+    migrations,
+    rls,
+    rls_declared,
+    service_key,
+    storage,
+)
 
 
 @then("its owner and the service role see a planted row of every table, and nobody else does")
@@ -91,3 +100,8 @@ def _(ask: Ask) -> None:
 @then("each reverse migration leaves the schema as it was before")
 def _(ask: Ask) -> None:
     ask(migrations.reversible)
+
+
+@then("no migration loses data, locks a table in use or is refused when hosted, unless it says why")
+def _(ask: Ask) -> None:
+    ask(migration_lint.vetted)

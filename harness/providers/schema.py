@@ -12,6 +12,7 @@ from harness.errors import DeployError
 from harness.migrations import RECORDED, Difference, Migration, compare, migrations_in
 from harness.providers.base import Progress
 from harness.providers.supabase_cli import SupabaseCli, Target, push
+from harness.sql.lint import Flag, read
 
 __all__ = ["Schema", "recorded_migrations"]
 
@@ -32,6 +33,8 @@ class Schema:
     dsn: str
     cli: SupabaseCli
     seed: bool
+    vet: bool = True
+    """Whether :meth:`apply` refuses a migration that somebody would object to (:mod:`harness.sql.lint`)."""
 
     def difference(self) -> Difference:
         """How the migration files differ from what the database has recorded."""
@@ -42,13 +45,23 @@ class Schema:
         """What :meth:`apply` would do, in words."""
         difference = self.difference()
         changes = [f"apply migration {migration.label}" for migration in difference.pending]
-        return changes + difference.describe() + (["seed"] if self._seed_is_due() else [])
+        refused = [f"refuse {flag.where}: {flag.what}" for flag in self.objections(difference)]
+        return changes + refused + difference.describe() + (["seed"] if self._seed_is_due() else [])
+
+    def objections(self, difference: Difference) -> list[Flag]:
+        """What there is against the pending migrations of ``difference``; read, not run."""
+        if not (self.vet and difference.pending):
+            return []
+        pending = {m.version for m in difference.pending}
+        flags = read(migrations_in(self.source / "migrations"), self.source.parent).flags
+        return [flag for flag in flags if Path(flag.path).name[:14] in pending]
 
     def apply(self, progress: Progress) -> list[str]:
         """Apply what is pending; returns what was done.
 
         Raises:
-            DeployError: when the history has diverged, or a migration fails (it is then rolled back whole).
+            DeployError: when the history has diverged, there is an objection to a pending migration, or
+                one fails (it is then rolled back whole).
         """
         difference = self.difference()
         if difference.diverged:
@@ -57,6 +70,12 @@ class Schema:
                 "the database's migration history and supabase/migrations disagree:\n    "
                 + "\n    ".join(difference.describe()),
                 "never edit or remove an applied migration: restore the file and write a new one",
+            )
+        if flags := self.objections(difference):
+            raise DeployError(
+                "supabase",
+                "\n    ".join(["nothing was applied: there are objections", *map(str, flags)]),
+                "write it the safer way, or put before the statement: -- accept RULE: the reason",
             )
         done = []
         if difference.pending:

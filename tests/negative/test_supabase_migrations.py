@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import pytest
@@ -11,17 +10,8 @@ from harness.checks import migrations
 from harness.errors import DeployError
 from harness.providers.schema import Schema
 from harness.stack import Stack
-from tests.pg_fixture import ROOT, Database
+from tests.pg_fixture import Database
 from tests.supabase_proof import holds, refutes
-
-
-@pytest.fixture
-def project(database_stack: Stack, tmp_path: Path) -> Path:
-    """A copy of supabase/ that the stack's provider takes for the declaration."""
-    copy = tmp_path / "project" / "supabase"
-    shutil.copytree(ROOT / "supabase", copy, ignore=shutil.ignore_patterns(".temp"))
-    database_stack.providers["supabase"].source = copy
-    return copy
 
 
 def _first(project: Path, folder: str = "migrations") -> Path:
