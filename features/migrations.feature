@@ -21,11 +21,21 @@ Feature: Migration workflow
   Rule: 2. Apply locally
 
     # control: tests/negative/test_supabase_migrations.py::test_a_change_by_hand_is_drift
+    # control: tests/negative/test_supabase_migrations.py::test_a_bucket_changed_by_hand_is_drift
+    # control: tests/negative/test_supabase_migrations.py::test_a_grant_by_hand_is_drift
     # control: tests/negative/test_supabase_migrations.py::test_a_migration_that_fails_is_seen
     @env:local @env:staging @env:production
     Scenario: The schema is what the migrations make
       Given Supabase is deployed
       Then the migrations applied to an empty project make the live schema
+
+    # control: tests/negative/test_supabase_migrations.py::test_a_migration_that_only_suits_empty_tables_is_named
+    # control: tests/negative/test_supabase_migrations.py::test_a_migration_that_loses_rows_is_named
+    # control: tests/negative/test_supabase_migrations.py::test_a_schema_that_depends_on_the_way_is_named
+    @env:local @env:staging @env:production
+    Scenario: The schema of the previous release becomes this one, with its rows
+      Given Supabase is deployed
+      Then the migrations since the previous release apply to its schema with rows in it, and lose none
 
   Rule: 3. to 7. Test, push, apply to staging, test there, apply to production
 
@@ -41,7 +51,9 @@ Feature: Migration workflow
 
     # control: tests/negative/test_supabase_migrations.py::test_a_reverse_that_leaves_something_behind_is_named
     # control: tests/negative/test_supabase_migrations.py::test_a_missing_reverse_is_named
+    # control: tests/negative/test_supabase_migrations.py::test_a_reverse_that_loses_rows_is_named
+    # control: tests/negative/test_supabase_migrations.py::test_a_migration_that_cannot_be_applied_again_is_named
     @env:local
     Scenario: Every migration can be taken back
       Given Supabase is deployed
-      Then each reverse migration leaves the schema as it was before
+      Then up, down and up again, each migration leaves the schema as it was and keeps the rows

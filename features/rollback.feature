@@ -23,7 +23,7 @@ Feature: Rollback
     @env:local
     Scenario: The schema of the previous release can be had back
       Given Supabase is deployed
-      Then each reverse migration leaves the schema as it was before
+      Then up, down and up again, each migration leaves the schema as it was and keeps the rows
 
     # control: tests/negative/test_promotion.py::test_a_way_back_that_nobody_provides_is_no_pass
     @env:staging @env:production

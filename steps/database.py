@@ -9,6 +9,7 @@ from harness.checks import (
     backups,
     database,
     migration_lint,
+    migration_trials,
     migrations,
     rls,
     rls_declared,
@@ -89,7 +90,7 @@ def _(ask: Ask) -> None:
 
 @then("the migrations applied to an empty project make the live schema")
 def _(ask: Ask) -> None:
-    ask(migrations.from_scratch)
+    ask(migration_trials.from_scratch)
 
 
 @then("the migrations recorded in the database are those of the repository, unedited")
@@ -97,11 +98,16 @@ def _(ask: Ask) -> None:
     ask(migrations.recorded)
 
 
-@then("each reverse migration leaves the schema as it was before")
+@then("up, down and up again, each migration leaves the schema as it was and keeps the rows")
 def _(ask: Ask) -> None:
-    ask(migrations.reversible)
+    ask(migration_trials.reversible)
 
 
 @then("no migration loses data, locks a table in use or is refused when hosted, unless it says why")
 def _(ask: Ask) -> None:
     ask(migration_lint.vetted)
+
+
+@then("the migrations since the previous release apply to its schema with rows in it, and lose none")
+def _(ask: Ask) -> None:
+    ask(migration_trials.on_top)

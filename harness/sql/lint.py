@@ -19,7 +19,7 @@ from harness.migrations import Migration, migrations_in
 from harness.sql.destructive import DESTRUCTIVE
 from harness.sql.hosted import HOSTED
 from harness.sql.known import Known
-from harness.sql.locks import LOCKS
+from harness.sql.locks import LOCKS, outside_transaction
 from harness.sql.objections import Objection, Rules, objections
 from harness.sql.source import Acceptance, SqlError, SqlSource, Statement, parsed
 
@@ -119,7 +119,7 @@ def _read_file(
     raised = [
         (statement, objection)
         for statement in source.flat()
-        for objection in _judged(statement, rules, known)
+        for objection in (*_judged(statement, rules, known), *_company(statement, source))
     ]
     used = {id(a): a for s, o in raised for a in source.acceptances if _accepts(a, s, o)}
     flags = [
@@ -135,6 +135,12 @@ def _judged(statement: Statement, rules: tuple[Rules, ...], known: Known) -> lis
     found = objections(rules, statement, known)
     known.learn(statement.node)
     return found
+
+
+def _company(statement: Statement, source: SqlSource) -> Iterator[Objection]:
+    if outside_transaction(statement.node) and len(source.statements) > 1:
+        what = "it runs outside the transaction that the rest of the file runs in"
+        yield Objection("concurrently-alone", what, "put it into a migration of its own")
 
 
 def _accepts(acceptance: Acceptance, statement: Statement, objection: Objection) -> bool:

@@ -13,7 +13,7 @@ from harness.sql.destructive import narrows, rewrites
 from harness.sql.known import Known, Table, shown, sql_type, table_of
 from harness.sql.objections import Objection, Rules
 
-__all__ = ["LOCKS"]
+__all__ = ["LOCKS", "outside_transaction"]
 
 LOCKS = Rules(
     {
@@ -22,6 +22,7 @@ LOCKS = Rules(
         "unvalidated-first": "every row is read under a lock that keeps writers out",
         "validate-apart": "in one transaction with the constraint, its lock is held while rows are read",
         "unique-by-index": "the index is built while nobody can read or write the table",
+        "concurrently-alone": "it runs outside the file's transaction: if one fails later, half stays",
         "explicit-lock": "whoever uses the table waits until the migration is over",
         "refresh-lock": "nobody can read the view while it is made anew",
     }
@@ -59,9 +60,22 @@ def _drop_index(node: ast.DropStmt, _: Known) -> Iterator[Objection]:
         yield Objection("index-lock", what, f"drop index concurrently {name}, alone in its file")
 
 
+def outside_transaction(node: ast.Node) -> bool:
+    """Whether PostgreSQL refuses ``node`` inside a transaction; the CLI then runs it by itself."""
+    if isinstance(node, ast.IndexStmt | ast.DropStmt):
+        return bool(node.concurrent)
+    if isinstance(node, ast.ReindexStmt):
+        return _concurrent(node)
+    return isinstance(node, ast.VacuumStmt) and bool(node.is_vacuumcmd)
+
+
+def _concurrent(node: ast.ReindexStmt) -> bool:
+    return any(option.defname == "concurrently" for option in node.params or ())
+
+
 @LOCKS.on(ast.ReindexStmt)
 def _reindex(node: ast.ReindexStmt, _: Known) -> Iterator[Objection]:
-    if not any(option.defname == "concurrently" for option in node.params or ()):
+    if not _concurrent(node):
         yield Objection("index-lock", "rebuilds an index while writers wait", "reindex … concurrently")
 
 
