@@ -37,7 +37,17 @@ Feature: Migration workflow
       Given Supabase is deployed
       Then the migrations since the previous release apply to its schema with rows in it, and lose none
 
-  Rule: 3. to 7. Test, push, apply to staging, test there, apply to production
+  Rule: 3. and 6. Test thoroughly, here and in staging
+
+    # control: tests/negative/test_supabase_pgtap.py::test_a_policy_for_everybody_fails_a_test
+    # control: tests/negative/test_supabase_pgtap.py::test_a_test_that_proves_nothing_is_no_pass
+    # control: tests/negative/test_supabase_pgtap.py::test_no_test_at_all_is_no_pass
+    @env:local @env:staging @env:production
+    Scenario: The database's own tests hold
+      Given Supabase is deployed
+      Then every pgTAP test of the project holds in the environment's database
+
+  Rule: 4., 5. and 7. Push, apply to staging, apply to production
 
     # control: tests/negative/test_supabase_migrations.py::test_an_edited_migration_is_named
     # control: tests/negative/test_supabase_migrations.py::test_a_version_without_a_file_is_named

@@ -11,6 +11,7 @@ from harness.checks import (
     migration_lint,
     migration_trials,
     migrations,
+    pgtap,
     rls,
     rls_declared,
     service_key,
@@ -111,3 +112,8 @@ def _(ask: Ask) -> None:
 @then("the migrations since the previous release apply to its schema with rows in it, and lose none")
 def _(ask: Ask) -> None:
     ask(migration_trials.on_top)
+
+
+@then("every pgTAP test of the project holds in the environment's database")
+def _(ask: Ask) -> None:
+    ask(pgtap.tested)
