@@ -6,6 +6,7 @@ from pytest_bdd import then
 
 from harness.asking import Ask
 from harness.checks import (
+    backup_age,
     backups,
     database,
     migration_lint,
@@ -117,3 +118,8 @@ def _(ask: Ask) -> None:
 @then("every pgTAP test of the project holds in the environment's database")
 def _(ask: Ask) -> None:
     ask(pgtap.tested)
+
+
+@then("its newest backup is as fresh as promised, and recovery to any moment is on where it must be")
+def _(ask: Ask) -> None:
+    ask(backup_age.fresh)

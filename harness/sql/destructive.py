@@ -230,6 +230,9 @@ _WIDENING = {
 }
 
 
+_SAME_BYTES = {("cidr", "inet"), ("timestamp", "timestamptz")}  # the latter where the time zone is UTC
+
+
 def rewrites(old: SqlType, new: SqlType) -> bool:
     """Whether the change writes every row anew under an exclusive lock."""
     if old == new:
@@ -243,7 +246,7 @@ def rewrites(old: SqlType, new: SqlType) -> bool:
         return narrows(old, new) or not same_scale
     if old.name == new.name:
         return narrows(old, new)
-    return (old.name, new.name) != ("cidr", "inet")
+    return bool(new.modifiers) or (old.name, new.name) not in _SAME_BYTES
 
 
 def _scale(kind: SqlType) -> int:
