@@ -11,7 +11,7 @@ __all__ = ["Different", "changed_lines", "differing_objects"]
 
 _MOST = 20
 _NAME = r'(?:"(?:[^"]|"")*"|[^\s("])+'
-_TITLE = re.compile(rf"^((?:\w+ )?\w+ {_NAME}(?:\.{_NAME})*(?:\([^)]*\))?)")
+_TITLE = re.compile(rf"^((?:relation )?\w+ {_NAME}(?:\.{_NAME})*(?:\([^)]*\))?)")
 """The kind of an object, its name with its schema, and the arguments of a function."""
 
 

@@ -19,6 +19,7 @@ __all__ = ["lay_pgtap"]
 _ARCHIVE = "tools/node_modules/@electric-sql/pglite-pgtap/dist/pgtap.tar.gz"
 _FILE = "share/postgresql/extension/pgtap--1.3.5.sql"
 _SCHEMA = "pgtap_of_this_test"
+_ITS_SCHEMA = " from pg_extension e join pg_namespace n on n.oid = e.extnamespace where extname = 'pgtap'"
 _OFFERED = "select exists (select from pg_available_extensions where name = 'pgtap')"
 
 
@@ -32,6 +33,10 @@ def lay_pgtap(connection: psycopg.Connection, root: Path) -> str:
     path = str((connection.execute("select current_setting('search_path')").fetchone() or ("",))[0])
     if (connection.execute(_OFFERED).fetchone() or (False,))[0]:
         connection.execute("create extension if not exists pgtap with schema extensions")
+        connection.execute(
+            "select set_config('search_path', %s || ', ' || quote_ident(nspname), true)" + _ITS_SCHEMA,
+            [path],
+        )
         return "the server's extension"
     connection.execute(f"create schema {_SCHEMA}")
     connection.execute(f"grant usage on schema {_SCHEMA} to public")

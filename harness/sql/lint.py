@@ -23,7 +23,7 @@ from harness.sql.locks import LOCKS, outside_transaction
 from harness.sql.objections import Objection, Rules, objections
 from harness.sql.source import Acceptance, SqlError, SqlSource, Statement, parsed
 
-__all__ = ["RULES", "Flag", "Reading", "read", "read_reverses", "read_tree"]
+__all__ = ["RULES", "Flag", "Reading", "read", "read_reverses", "read_tree", "rules_text"]
 
 _FILE_RULES = {
     "not-sql": "PostgreSQL's own parser cannot read it",
@@ -34,6 +34,12 @@ RULES: dict[str, str] = {**DESTRUCTIVE.reasons, **LOCKS.reasons, **HOSTED.reason
 
 _FORWARD = (DESTRUCTIVE, LOCKS, HOSTED)
 _REVERSE = (HOSTED,)  # to take things away is what a reverse is for
+
+
+def rules_text() -> str:
+    """The rules as a table for the documentation."""
+    rows = [f"| `{rule}` | {why} |" for rule, why in RULES.items()]
+    return "\n".join(["| rule | why |", "|---|---|", *rows])
 
 
 @dataclass(frozen=True)
