@@ -18,7 +18,7 @@ from harness.migrations import Migration, migrations_in, rollback_of
 from harness.providers.backup import schema_text
 from harness.providers.database import DatabaseProvider, database_provider
 from harness.providers.previous_release import Previous, previous_release
-from harness.providers.schema import Schema, recorded_migrations
+from harness.providers.schema import Schema, record_migrations, recorded_migrations
 from harness.sql.run import run_file, sow
 from harness.stack import Stack
 
@@ -85,14 +85,11 @@ def _upgraded(
 ) -> tuple[list[Finding], Contents]:
     """Previous schema, rows, then the rest by the real CLI; the rows that were there before."""
     seed = provider.source / "seed.sql"
-    with provider.cli.project(provider.source) as project:
-        then = project / "supabase"
-        for path in (then / "migrations").glob("*.sql"):
-            path.unlink()
-        for migration in previous.migrations:
-            (then / "migrations" / f"{migration.label}.sql").write_text(migration.text, encoding="utf-8")
-        Schema(then, scratch, provider.cli, seed=False, vet=False).apply(lambda _: None)
     with _autocommit(scratch) as connection:
+        for migration in previous.migrations:
+            if failed := _failed(connection, migration.text, f"{migration.label}, of {previous.origin}"):
+                return failed, {}
+        record_migrations(connection, previous.migrations)
         sow(connection, seed.read_text(encoding="utf-8") if seed.exists() else "")
         before = contents(connection)
     try:

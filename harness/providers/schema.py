@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from harness.providers.base import Progress
 from harness.providers.supabase_cli import SupabaseCli, Target, push
 from harness.sql.lint import Flag, read
 
-__all__ = ["Schema", "recorded_migrations"]
+__all__ = ["Schema", "record_migrations", "recorded_migrations"]
 
 
 def recorded_migrations(connection: psycopg.Connection) -> list[Migration]:
@@ -23,6 +24,20 @@ def recorded_migrations(connection: psycopg.Connection) -> list[Migration]:
     if found is None or found[0] is None:
         return []
     return [Migration.recorded(*row) for row in connection.execute(RECORDED)]
+
+
+def record_migrations(connection: psycopg.Connection, migrations: Sequence[Migration]) -> None:
+    """Write down that ``migrations`` are applied, in an empty database, as the Supabase CLI does."""
+    connection.execute("create schema supabase_migrations")
+    connection.execute(
+        "create table supabase_migrations.schema_migrations"
+        " (version text not null primary key, statements text[], name text)"
+    )
+    for migration in migrations:
+        connection.execute(
+            "insert into supabase_migrations.schema_migrations values (%s, %s, %s)",
+            [migration.version, [migration.text], migration.name],
+        )
 
 
 @dataclass(frozen=True)

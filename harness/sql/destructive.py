@@ -183,8 +183,8 @@ def _move(node: ast.AlterObjectSchemaStmt, known: Known) -> Iterator[Objection]:
 
 
 @DESTRUCTIVE.on(ast.ExecuteStmt)
-def _dynamic(node: ast.ExecuteStmt, _: Known) -> Iterator[Objection]:
-    what = f"runs SQL that is put together at run time: {str(node.name)[:60]}"
+def _dynamic(_: ast.ExecuteStmt, __: Known) -> Iterator[Objection]:
+    what = "runs SQL that is put together at run time"
     yield Objection("dynamic-sql", what, "write the statement out")
 
 

@@ -15,7 +15,7 @@ from tests.supabase_proof import holds, refutes
 
 
 def _added(project: Path, text: str) -> Path:
-    path = project / "migrations" / "20261103000000_added.sql"
+    path = project / "migrations" / "29990101000000_added.sql"
     path.write_text(text)
     return path
 

@@ -43,7 +43,7 @@ def test_a_version_without_a_file_is_named(database_stack: Stack, database: Data
 
 
 def test_a_migration_that_was_not_applied_is_named(database_stack: Stack, project: Path) -> None:
-    new = project / "migrations" / "20261103000000_later.sql"
+    new = project / "migrations" / "29990101000000_later.sql"
     new.write_text("create table public.later (id int);\n")
     refutes(migrations.recorded, database_stack, new.name, "not applied")
     late = project / "migrations" / "20261101000250_between.sql"
@@ -62,7 +62,7 @@ def test_a_change_by_hand_is_drift(database_stack: Stack, database: Database) ->
 
 def test_a_migration_that_fails_is_seen(database_stack: Stack, project: Path) -> None:
     """Such as DDL on storage.*, which a hosted project refuses, and so does the embedded baseline."""
-    bad = project / "migrations" / "20261103000000_bad.sql"
+    bad = project / "migrations" / "29990101000000_bad.sql"
     bad.write_text(
         "create table public.half (id int);\nalter table storage.objects add column mine text;\n"
     )
@@ -90,7 +90,7 @@ def test_a_missing_reverse_is_named(database_stack: Stack, project: Path) -> Non
 
 
 def _added(project: Path, text: str, reverse: str = "select 1;") -> Path:
-    path = project / "migrations" / "20261103000000_added.sql"
+    path = project / "migrations" / "29990101000000_added.sql"
     path.write_text(text)
     (project / "rollbacks" / path.name).write_text(reverse)
     return path
