@@ -50,6 +50,7 @@ Feature: Migration workflow
   Rule: 4., 5. and 7. Push, apply to staging, apply to production
 
     # control: tests/negative/test_supabase_migrations.py::test_an_edited_migration_is_named
+    # control: tests/negative/test_supabase_migrations.py::test_an_applied_migration_that_was_moved_is_named
     # control: tests/negative/test_supabase_migrations.py::test_a_version_without_a_file_is_named
     # control: tests/negative/test_supabase_migrations.py::test_a_migration_that_was_not_applied_is_named
     @env:local @env:staging @env:production

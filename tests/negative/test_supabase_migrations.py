@@ -53,6 +53,21 @@ def test_a_migration_that_was_not_applied_is_named(database_stack: Stack, projec
     holds(migrations.recorded, database_stack)
 
 
+def test_an_applied_migration_that_was_moved_is_named(database_stack: Stack, project: Path) -> None:
+    """Another order: its version is unknown now, and the one it has was never applied."""
+    second = sorted((project / "migrations").glob("*.sql"))[1]
+    moved = second.with_name("20261101000050_conversations.sql")
+    second.rename(moved)
+    refutes(
+        migrations.recorded, database_stack, f"{second.stem} has no file", f"{moved.name}", "not applied"
+    )
+    schema = Schema(
+        project, database_stack.database_dsn, database_stack.providers["supabase"].cli, seed=False
+    )
+    with pytest.raises(DeployError, match="20261101000050_conversations is older than what is applied"):
+        schema.apply(lambda _: None)
+
+
 def test_a_change_by_hand_is_drift(database_stack: Stack, database: Database) -> None:
     database.execute("alter table public.profiles add column added_by_hand text")
     refutes(migration_trials.from_scratch, database_stack, "live schema", "added_by_hand")
