@@ -22,8 +22,8 @@ import psycopg
 from joserfc import jwt
 from joserfc.jwk import OctKey
 
-from harness.providers.local.bootstrap import bootstrap, set_passwords
 from harness.providers.local.postgres import EmbeddedPostgres
+from harness.providers.selfhosted.bootstrap import bootstrap, set_passwords
 from harness.secrets import Secret
 from harness.waiting import wait_until
 

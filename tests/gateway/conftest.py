@@ -12,8 +12,8 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from harness.providers.local.bootstrap import bootstrap, scratch_database, set_passwords
 from harness.providers.local.postgres import EmbeddedPostgres
+from harness.providers.selfhosted.bootstrap import bootstrap, scratch_database, set_passwords
 from harness.secrets import Secret
 from tests.gateway.fake_engine import FakeEngine
 from tests.gateway.stand import LEDGER, Gateway, settings, until

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import psycopg
 
-from harness.providers.local.bootstrap import bootstrap, set_passwords
 from harness.providers.local.postgres import EmbeddedPostgres
+from harness.providers.selfhosted.bootstrap import bootstrap, set_passwords
 from harness.secrets import Secret
 from tests.gateway.conftest import PASSWORD
 from tests.gateway.fake_engine import FakeEngine

@@ -9,7 +9,7 @@ import uuid
 import psycopg
 import pytest
 
-from harness.providers.local.bootstrap import scratch_database
+from harness.providers.selfhosted.bootstrap import scratch_database
 from harness.secrets import Secret
 from tests.gateway.stand import LEDGER, ROOT
 

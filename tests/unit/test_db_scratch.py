@@ -8,13 +8,13 @@ import sys
 import psycopg
 import pytest
 
-from harness.providers.local.bootstrap import scratch_database
+from harness.providers.selfhosted.bootstrap import scratch_database
 from harness.waiting import wait_until
 from tests.pg_fixture import ROOT, Cluster
 
 KILLED = """
 import os, signal, sys
-from harness.providers.local.bootstrap import scratch_database
+from harness.providers.selfhosted.bootstrap import scratch_database
 with scratch_database(sys.stdin.read(), "killed"):
     os.kill(os.getpid(), signal.SIGKILL)
 """
