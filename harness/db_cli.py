@@ -25,7 +25,9 @@ def lint(supabase: Supabase = ROOT / "supabase") -> None:
     for flag in reading.flags:
         console.print(str(flag), soft_wrap=True, markup=False)
     if reading.flags:
-        console.print(f"[red]{len(reading.flags)} flags[/] (meant so? -- accept RULE: the reason)")
+        count = len(reading.flags)
+        noun = "objection" if count == 1 else "objections"
+        console.print(f"[red]{count} {noun}[/] (meant so? put before it: -- accept RULE: the reason)")
         raise typer.Exit(1)
     for where, rule, reason in reading.accepted:
         console.print(f"{where}: accepted {rule}: {reason}", soft_wrap=True, markup=False)
