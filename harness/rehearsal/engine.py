@@ -51,7 +51,7 @@ _CAPABILITIES = {12: "NET_ADMIN", 21: "SYS_ADMIN"}
 """Bits of linux/capability.h that an engine cannot do without."""
 _SOCKET = "unix:///var/run/docker.sock"
 _TITLE = "no rehearsal can be raised on this machine"
-_START_SECONDS = 30.0
+_START_SECONDS = 60.0
 _INSTALL_SECONDS = 600.0
 _PIDFILE = Path("/run/harness-dockerd.pid")
 _LOCK = Path("/run/harness-dockerd.lock")

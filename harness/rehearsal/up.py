@@ -29,8 +29,8 @@ from harness.waiting import wait_until
 
 __all__ = ["Raised", "raise_rehearsal"]
 
-_BOOT_SECONDS = 60.0
-_JOIN_SECONDS = 15.0
+_BOOT_SECONDS = 120.0
+_JOIN_SECONDS = 60.0
 _TUN = Path("/dev/net/tun")
 
 
