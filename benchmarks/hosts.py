@@ -48,7 +48,8 @@ def environment(count: int) -> Environment:
     text = text.replace("10.86.1.", "10.86.99.").replace("10.87.1.", "10.87.99.")
     found: dict[str, Any] = yaml.safe_load(text.replace(".harness/rehearsal/", f".harness/{NAME}/"))
     local = yaml.safe_load((ROOT / "environments" / "local.yaml").read_text())
-    found |= {name: local[name] for name in ("supabase", "instant", "gateway")}
+    found |= {name: local[name] for name in ("supabase", "instant")}
+    found["gateway"] |= {"hosts": ["machine-0"], "balancer": "machine-1", "registry": "127.0.0.1:5099"}
     found["environment"] = NAME
     found["machines"].pop("operator_private_address")
     allows = [{"port": 22, "sources": ["operator"]}]

@@ -61,6 +61,11 @@ Feature: Machines
     Scenario: No journal holds a secret
       Then no journal of any machine holds a secret of this environment
 
+    # control: tests/negative/test_machines.py::test_a_key_that_everybody_can_read_is_refuted
+    @env:rehearsal @env:staging @env:production
+    Scenario: Secrets on disk
+      Then every file with a secret is closed to all but its program
+
   Rule: TLS is terminated at the load balancer
 
     # control: tests/negative/test_machines_tls.py::test_an_expired_certificate_is_refuted

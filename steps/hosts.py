@@ -5,7 +5,7 @@ from __future__ import annotations
 from pytest_bdd import then, when
 
 from harness.asking import Ask
-from harness.checks import firewall, journal, machines, recovery, tls
+from harness.checks import firewall, journal, machines, recovery, secret_files, tls
 
 
 @then("on every machine the firewall holds what the environment allows, also after a reboot")
@@ -67,3 +67,8 @@ def _(ask: Ask) -> None:
 @then("each of them serves again within its time, as a new process")
 def _(ask: Ask) -> None:
     ask(recovery.programs_recover)
+
+
+@then("every file with a secret is closed to all but its program")
+def _(ask: Ask) -> None:
+    ask(secret_files.secret_files)

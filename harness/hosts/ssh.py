@@ -27,7 +27,7 @@ from harness.errors import HarnessError, Unreachable
 from harness.secrets import Secret, redact
 from harness.waiting import wait_until
 
-__all__ = ["CommandFailed", "CommandResult", "Conversation", "Remote", "ssh_argv"]
+__all__ = ["CommandFailed", "CommandResult", "Conversation", "Remote", "ssh_argv", "ssh_configuration"]
 
 CONNECT_SECONDS = 5
 _SSH_FAILED = 255
@@ -73,7 +73,23 @@ class CommandFailed(HarnessError):
 
 def ssh_argv(machine: Machine, user: str, files: Files) -> list[str]:
     """The ssh command line up to the remote command; pure."""
-    options = {
+    options = _options(machine, files)
+    settings = [part for name, value in options.items() for part in ("-o", f"{name}={value}")]
+    return ["ssh", "-F", "none", "-p", str(machine.ssh_port), "-l", user, *settings, machine.address]
+
+
+def ssh_configuration(machines: Machines, files: Files) -> str:
+    """The same as a configuration file, each machine by its name: for other tools; pure."""
+    blocks = []
+    for machine in machines.hosts:
+        options = {"HostName": machine.address, "Port": str(machine.ssh_port), "User": machines.ssh.user}
+        lines = [f'  {name} "{value}"' for name, value in {**options, **_options(machine, files)}.items()]
+        blocks.append("\n".join([f"Host {machine.name}", *lines]))
+    return "\n".join(blocks) + "\n"
+
+
+def _options(machine: Machine, files: Files) -> dict[str, str]:
+    return {
         "BatchMode": "yes",
         "ConnectTimeout": str(CONNECT_SECONDS),
         "ControlMaster": "auto",
@@ -91,8 +107,6 @@ def ssh_argv(machine: Machine, user: str, files: Files) -> list[str]:
         "UserKnownHostsFile": str(files.known_hosts),
         "GlobalKnownHostsFile": "/dev/null",
     }
-    settings = [part for name, value in options.items() for part in ("-o", f"{name}={value}")]
-    return ["ssh", "-F", "none", "-p", str(machine.ssh_port), "-l", user, *settings, machine.address]
 
 
 @dataclass(frozen=True)
@@ -213,6 +227,19 @@ class Remote:
 
         with ThreadPoolExecutor(max(1, len(work))) as pool:
             return dict(zip(work, pool.map(one, work), strict=True))
+
+    def configuration(self, machine: str) -> Path:
+        """A file for `ssh -F` with which other tools use our connection to ``machine``, which stands.
+
+        Raises:
+            Unreachable: no connection, a wrong host key, no login.
+        """
+        self._open(machine)
+        path = self._files.key.with_name("config")
+        new = path.with_name(f"config.{os.getpid()}.{threading.get_ident()}")
+        new.write_text(ssh_configuration(self._machines, self._files), encoding="utf-8")
+        new.replace(path)
+        return path
 
     @contextlib.contextmanager
     def talking(self, machine: str, argv: Sequence[str], *, sudo: bool = False) -> Iterator[Conversation]:

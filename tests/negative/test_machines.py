@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from harness.checks import inference, journal, recovery
+from harness.checks import inference, journal, recovery, secret_files
 from harness.checks import machines as asked
 from harness.evidence import Evidence, Verdict
 from harness.hosts import faults
@@ -112,6 +112,15 @@ def test_a_program_that_stays_dead_is_refuted(machines: Machines, monkeypatch: p
         text = refuted(recovery.programs_recover(machines.stack))
     assert "where     gateway-1: container gateway" in text
     assert "observed  it does not run" in text
+
+
+def test_a_key_that_everybody_can_read_is_refuted(machines: Machines) -> None:
+    evidence = secret_files.secret_files(machines.stack)
+    assert evidence.verdict is Verdict.HOLDS, (evidence.summary, said(evidence))
+    with machines.broken("instant", "chmod 644 /etc/instant/key.env", "chmod 600 /etc/instant/key.env"):
+        text = refuted(secret_files.secret_files(machines.stack))
+    assert "where     instant: /etc/instant/key.env" in text
+    assert "observed  mode 0644" in text
 
 
 def test_another_gpu_is_refuted(machines: Machines) -> None:
