@@ -11,6 +11,7 @@ from harness.environment.reference import fields_text
 from harness.environment.schema import schema_text
 from harness.errors import ConfigurationError, Problem
 from harness.lint import checklist
+from harness.release import schema_text as release_schema
 
 __all__ = ["BEGIN", "END", "stale", "write_all"]
 
@@ -36,6 +37,7 @@ def stale(root: Path) -> list[Path]:
 
 def _wanted(root: Path) -> Iterator[tuple[Path, str]]:
     yield root / "environments" / "schema.json", schema_text()
+    yield root / "docs" / "release.schema.json", release_schema()
     guide = root / "docs" / "environments.md"
     yield guide, _between_markers(guide, fields_text)
     yield root / "docs" / "checklist.md", checklist(root)

@@ -11,6 +11,7 @@ from pydantic.fields import FieldInfo
 
 from harness.environment.base import HOST_PATTERN
 from harness.environment.explain import is_secret
+from harness.environment.gate import Approver, Freeze, Runner
 from harness.environment.model import COMPONENTS, Environment, Waiver
 
 __all__ = ["fields_text"]
@@ -26,6 +27,9 @@ def fields_text() -> str:
             providers = " or ".join(map(str, get_args(model.model_fields["provider"].annotation)))
             blocks.append(_block(f"`{component}` with `provider: {providers}`", model))
     blocks.append(_block("`waivers`, each", Waiver))
+    blocks.append(_block("`gate.runners`, each", Runner))
+    blocks.append(_block("`gate.approvals.approvers`, each", Approver))
+    blocks.append(_block("`gate.freezes`, each", Freeze))
     return "\n".join(blocks)
 
 

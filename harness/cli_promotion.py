@@ -1,0 +1,222 @@
+"""Commands around a promotion: make a release, ask the gate, approve, make and show keys."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+
+from harness.errors import ConfigurationError, HarnessError, Problem
+from harness.secrets import redact
+
+if TYPE_CHECKING:
+    from harness.attestation.keys import Signer
+    from harness.gate import Decision
+    from harness.promotion import Promotion
+    from harness.secrets import SecretStore
+
+__all__ = ["mount"]
+
+ROOT = Path(__file__).resolve().parent.parent
+console = Console(highlight=False, emoji=False, soft_wrap=True)
+Root = Annotated[Path, typer.Option("--root", help="The checkout; default: this one.", hidden=True)]
+Target = Annotated[str, typer.Option("--env", help="The environment that the release shall enter.")]
+Env = Annotated[str, typer.Option("--env", help="Environment: the name of a file in environments/.")]
+ReleaseFile = Annotated[
+    Path | None,
+    typer.Option("--release", help="The release: a release.json (default: what the tree makes)."),
+]
+EvidenceFile = Annotated[
+    Path | None,
+    typer.Option("--evidence", help="Evidence, if not in the store; its report lies beside it."),
+]
+ApprovalFiles = Annotated[
+    list[Path] | None, typer.Option("--approval", help="An approval, if not in the store; may be repeated.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+
+release_app = typer.Typer(help="Make a release.", no_args_is_help=True)
+gate_app = typer.Typer(help="Ask the gate of an environment.", no_args_is_help=True)
+keys_app = typer.Typer(help="Make and show keys.", no_args_is_help=True)
+
+
+def mount(app: typer.Typer) -> None:
+    """Add these commands to ``app``."""
+    app.add_typer(release_app, name="release")
+    app.add_typer(gate_app, name="gate")
+    app.add_typer(keys_app, name="keys")
+
+
+# --- release -------------------------------------------------------------------------------------------
+
+
+@release_app.command("build")
+def release_build(
+    image: Annotated[str, typer.Option(help="The gateway image that was pushed: NAME@sha256:…")] = "",
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Default: release.json.")] = None,
+    as_json: AsJson = False,
+    root: Root = ROOT,
+) -> None:
+    """Write release.json: every artefact by digest. The same tree gives the same file."""
+    from harness.promotion import RELEASE_FILE
+    from harness.release import Release
+
+    made = Release.build(root, image)
+    path = output or root / RELEASE_FILE
+    made.write(path)
+    if as_json:
+        sys.stdout.write(path.read_text(encoding="utf-8"))
+        return
+    console.print(f"{made.name}  {path}", markup=False)
+    for name, digest in made.subjects.items():
+        console.print(f"  {name:<24} {digest}", markup=False)
+    for name, why in made.missing.items():
+        console.print(f"  {name:<24} missing: {why}", style="yellow", markup=False)
+    if made.source.dirty:
+        changed = ", ".join(made.source.changed)
+        told = f"  not committed: {changed}\n  a gate lets in only what a commit names"
+        console.print(told, style="yellow", markup=False)
+
+
+# --- gate ----------------------------------------------------------------------------------------------
+
+
+@gate_app.command("check")
+def gate_check(
+    env: Target,
+    release: ReleaseFile = None,
+    evidence: EvidenceFile = None,
+    approval: ApprovalFiles = None,
+    as_json: AsJson = False,
+    root: Root = ROOT,
+) -> None:
+    """May the release enter? Says every reason why not, and what to do. Exit 0: it may; 1: it may not."""
+    promotion, secrets = promotion_of(root, env, release, evidence, approval)
+    decision = promotion.decide()
+    where, unsigned = _summary(promotion, decision, secrets)
+    if as_json:
+        sys.stdout.write(
+            redact(json.dumps(_as_dict(promotion, decision, where, unsigned), indent=2)) + "\n"
+        )
+    else:
+        say(promotion, decision)
+        console.print(f"  decision  {where or unsigned}", style="dim", markup=False)
+    if not decision.open:
+        raise typer.Exit(1)
+
+
+def promotion_of(
+    root: Path, env: str, release: Path | None, evidence: Path | None, approvals: list[Path] | None
+) -> tuple[Promotion, SecretStore]:
+    """The promotion that the options describe.
+
+    Raises:
+        HarnessError: when the environment, the release or the store is not right.
+    """
+    from harness.environment.loader import load
+    from harness.promotion import Promotion, current_release
+    from harness.secrets import SecretStore
+    from harness.store import open_store
+
+    environment = load(env, root).environment
+    secrets = SecretStore(root, root / ".harness" / environment.environment)
+    store = open_store(environment, root, secrets)
+    made = Promotion(environment, root, store, current_release(root, release), evidence, approvals or [])
+    return made, secrets
+
+
+def say(promotion: Promotion, decision: Decision) -> None:
+    """Print the decision for a person."""
+    name = decision.environment
+    if decision.open:
+        by = f", approved by {', '.join(decision.approved_by)}" if decision.approved_by else ""
+        console.print(f"[bold green]OPEN[/]  {promotion.release.name} may enter {name}{by}")
+    else:
+        count = len(decision.reasons)
+        reasons = "one reason" if count == 1 else f"{count} reasons"
+        console.print(f"[bold red]CLOSED[/]  {promotion.release.name} may not enter {name}: {reasons}")
+        for reason in decision.reasons:
+            console.print(f"  ✗ {reason.where}: {reason.what}", markup=False)
+            if reason.hint:
+                console.print(f"      to do  {reason.hint}", markup=False)
+    if promotion.evidence:
+        console.print(f"  evidence  {promotion.evidence.where}", style="dim", markup=False)
+
+
+def _summary(promotion: Promotion, decision: Decision, secrets: SecretStore) -> tuple[str, str]:
+    """Where the signed decision is; or why there is none."""
+    from harness.attestation.keys import signer
+
+    try:
+        signing = signer(secrets.resolve(promotion.environment.gate.signing_key))
+        return promotion.write_summary(decision, signing), ""
+    except ConfigurationError as error:
+        return "", f"not signed: {'; '.join(map(str, error.problems))}"
+
+
+def _as_dict(promotion: Promotion, decision: Decision, where: str, unsigned: str) -> dict[str, Any]:
+    sealed = promotion.evidence
+    return {
+        "environment": decision.environment,
+        "release": promotion.release.digest,
+        "open": decision.open,
+        "promotion": decision.promotion,
+        "evidence": {"where": sealed.where, "sha256": sealed.digest} if sealed else None,
+        "approved_by": list(decision.approved_by),
+        "reasons": [{"where": r.where, "what": r.what, "to_do": r.hint} for r in decision.reasons],
+        "summary": where or None,
+        "not_signed": unsigned or None,
+    }
+
+
+# --- keys ----------------------------------------------------------------------------------------------
+
+
+@keys_app.command("new")
+def keys_new(file: Annotated[Path, typer.Argument(help="Where the private key goes.")]) -> None:
+    """Make an ed25519 key: the private half into FILE (mode 0600), the public half on the screen."""
+    from harness.attestation.keys import new_private_key
+
+    pem, public = new_private_key()
+    try:
+        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except OSError as error:
+        hint = "a key is never replaced: choose another name" if file.exists() else ""
+        raise ConfigurationError(
+            [Problem(str(file), error.strerror or "cannot be written", hint)]
+        ) from None
+    with os.fdopen(descriptor, "w") as out:
+        out.write(pem)
+    console.print(f"private  {file} (mode 0600; keep it out of the repository)", markup=False)
+    console.print(f"public   {public.text}", markup=False)
+
+
+@keys_app.command("show")
+def keys_show(env: Env = "local", root: Root = ROOT) -> None:
+    """Print the public half of the key that signs an environment's evidence: what its successor pins."""
+    from harness.environment.loader import load
+    from harness.secrets import SecretStore
+
+    environment = load(env, root).environment
+    secrets = SecretStore(root, root / ".harness" / environment.environment)
+    console.print(private_key(secrets, environment.gate.signing_key).public.text, markup=False)
+
+
+def private_key(secrets: SecretStore, reference: str) -> Signer:
+    """The signer behind a secret reference.
+
+    Raises:
+        ConfigurationError: when it is missing or no key.
+        HarnessError: when the text is no reference.
+    """
+    from harness.attestation.keys import signer
+
+    try:
+        return signer(secrets.resolve(reference))
+    except ValueError as error:
+        raise HarnessError(f"--key: {error}") from None
