@@ -78,13 +78,16 @@ def read_plain(path: Path, largest: int = LARGEST) -> bytes | None:
         raise HarnessError(
             f"{path}: {'is a symbolic link' if link else error.strerror}; name a file"
         ) from None
-    with os.fdopen(descriptor, "rb") as file:
+    try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             raise HarnessError(f"{path}: is not a file")
         if status.st_size > largest:
             raise HarnessError(f"{path}: is larger than {largest // 1024 // 1024} MiB")
-        return file.read(largest + 1)
+        with open(descriptor, "rb", closefd=False) as file:
+            return file.read(largest + 1)
+    finally:
+        os.close(descriptor)
 
 
 class DirectoryStore:

@@ -118,7 +118,7 @@ def test_a_file_that_says_something_else_is_refused(
     path = tmp_path / "release.json"
     Release.build(tree).write(path)
     path.write_text(json.dumps({**json.loads(path.read_text()), **edit}))
-    with pytest.raises(HarnessError, match="release.json: "):
+    with pytest.raises(HarnessError, match=r"release\.json: "):
         Release.read(path)
 
 
