@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from harness.attestation.keys import Signer
     from harness.gate import Decision
     from harness.promotion import Promotion
+    from harness.promotion_view import View
     from harness.secrets import SecretStore
 
 __all__ = ["mount"]
@@ -92,6 +93,10 @@ def gate_check(
     release: ReleaseFile = None,
     evidence: EvidenceFile = None,
     approval: ApprovalFiles = None,
+    page: Annotated[bool, typer.Option("--page", help="Write the decision page, say where.")] = False,
+    summary: Annotated[
+        Path | None, typer.Option("--markdown", help="Append the decision page in Markdown to a file.")
+    ] = None,
     as_json: AsJson = False,
     root: Root = ROOT,
 ) -> None:
@@ -99,6 +104,8 @@ def gate_check(
     promotion, secrets = promotion_of(root, env, release, evidence, approval)
     decision = promotion.decide()
     where, unsigned = _summary(promotion, decision, secrets)
+    if summary is not None:
+        append_markdown(promotion, decision, secrets, summary)
     if as_json:
         sys.stdout.write(
             redact(json.dumps(_as_dict(promotion, decision, where, unsigned), indent=2)) + "\n"
@@ -106,6 +113,8 @@ def gate_check(
     else:
         say(promotion, decision)
         console.print(f"  decision  {where or unsigned}", style="dim", markup=False)
+        if page:
+            console.print(f"  page      {write_page(promotion, decision, secrets)[1]}", markup=False)
     if not decision.open:
         raise typer.Exit(1)
 
@@ -146,6 +155,39 @@ def say(promotion: Promotion, decision: Decision) -> None:
                 console.print(f"      to do  {reason.hint}", markup=False)
     if promotion.evidence:
         console.print(f"  evidence  {promotion.evidence.where}", style="dim", markup=False)
+
+
+def write_page(promotion: Promotion, decision: Decision, secrets: SecretStore) -> tuple[View, Path]:
+    """Write the decision page, with the report and the evidence beside it; the view, and where it is."""
+    from harness.sinks.promotion_page import page
+
+    view = _view(promotion, decision, secrets)
+    folder = promotion.root / ".harness" / view.environment / "promotions" / decision.promotion
+    folder.mkdir(parents=True, exist_ok=True)
+    sealed = promotion.evidence
+    if sealed is not None:
+        (folder / "evidence.intoto.json").write_bytes(sealed.raw)
+        (folder / "evidence.html").write_bytes(sealed.report or b"")
+    report = "evidence.html" if sealed is not None and sealed.report else ""
+    (folder / "index.html").write_text(redact(page(view, report)), encoding="utf-8")
+    return view, folder / "index.html"
+
+
+def append_markdown(promotion: Promotion, decision: Decision, secrets: SecretStore, file: Path) -> None:
+    """Append the decision page in Markdown to ``file``."""
+    from harness.sinks.promotion_markdown import markdown
+
+    with file.open("a", encoding="utf-8") as out:
+        out.write(redact(markdown(_view(promotion, decision, secrets))))
+
+
+def _view(promotion: Promotion, decision: Decision, secrets: SecretStore) -> View:
+    from harness.history import own_key, running_release
+    from harness.promotion_view import look
+
+    environment = promotion.environment
+    running = running_release(promotion.store, environment.environment, own_key(environment, secrets))
+    return look(promotion, decision, running)
 
 
 def _summary(promotion: Promotion, decision: Decision, secrets: SecretStore) -> tuple[str, str]:

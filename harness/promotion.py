@@ -39,6 +39,7 @@ __all__ = [
     "environment_file",
     "newest_about",
     "not_this_tree",
+    "unended",
 ]
 
 RELEASE_FILE = "release.json"
@@ -267,6 +268,18 @@ class Promotion:
         found = [read_plain(path) for path in self.approval_files]
         names = self.store.names(f"approvals/{self.environment.environment}/{promotion}/")
         return [raw for raw in (*found, *(self.store.get(name) for name in names)) if raw is not None]
+
+
+def unended(store: Store, environment: str) -> dict[str, str]:
+    """Promotions that were begun and never ended: what they have deployed is proven by nothing."""
+    names = store.names(f"promotions/{environment}/")
+    begun = {name.rpartition("/")[2].removesuffix(".json"): name for name in names if ".end." not in name}
+    ended = {name.rpartition("/")[2].removesuffix(".end.json") for name in names if ".end." in name}
+    return {
+        promotion: f"begun {_record(store, name).get('begun', '?')}, and never ended: was it killed?"
+        for promotion, name in begun.items()
+        if promotion not in ended
+    }
 
 
 def _record(store: Store, name: str) -> dict[str, str]:

@@ -127,8 +127,9 @@ class DirectoryStore:
             self._path(name).unlink()
 
     def where(self, name: str) -> str:
-        """Its path."""
-        return str(self._path(name))
+        """Its path, as short as it can be said from here."""
+        path = self._path(name)
+        return os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)
 
     def _path(self, name: str) -> Path:
         if not _NAME.fullmatch(name):

@@ -102,9 +102,14 @@ def write_evidence(ledger: Ledger, facts: RunFacts, report: bytes, signer: Signe
     release = json.dumps(facts.release.as_dict(), indent=2).encode() + b"\n"
     store.put(f"{base}.html", report)
     store.put(f"{base}.release.json", release)
+    store.put(f"{base}.environment.yaml", (facts.root / _environment_file(facts)).read_bytes())
     payload = statement.write(test_result(ledger, facts, report))
     store.put(f"{base}.intoto.json", dsse.seal(payload, [signer]))  # last: what it names is there
     return store.where(f"{base}.intoto.json")
+
+
+def _environment_file(facts: RunFacts) -> str:
+    return next(name for name in facts.configuration if name.startswith("environments/"))
 
 
 def _without_image(facts: RunFacts) -> bool:

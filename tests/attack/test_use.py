@@ -7,70 +7,24 @@ import json
 import os
 import threading
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from harness.attestation import dsse, strict_json
-from harness.attestation.statement import SUMMARY, Summary, read, stamp
-from harness.environment.loader import load
+from harness.attestation.statement import SUMMARY, Summary, read
 from harness.errors import HarnessError
 from harness.promotion import Promotion
-from harness.release import Release
-from harness.store import AlreadyThere, DirectoryStore
-from tests.attack.stand import DANA, IMAGE, REPORT, RUNNER, Stand, key, write_tree
+from harness.store import AlreadyThere
+from tests.attack.stand import REPORT, RUNNER, write_tree
+from tests.promotion_stand import BASE, PRODUCTION, Deposit
 from tests.release_tree import change
-
-PRODUCTION = key("production runner")
-BASE = "runs/staging/20260304T110000Z-abc"
-
-
-class Deposit:
-    """The store of a checkout in which staging has passed a minute ago, and dana has approved."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        self.store = DirectoryStore(root / ".harness" / "evidence")
-        now = dt.datetime.now(dt.UTC)
-        self.stand = replace(Stand.honest(root), now=now, evidence=None, approvals=[]).ran(
-            lambda payload: self.freshen(payload, now)
-        )
-        self.keep(BASE, self.stand)
-        self.approve()
-
-    @staticmethod
-    def freshen(payload: dict, now: dt.datetime) -> None:
-        start, end = now - dt.timedelta(minutes=3), now - dt.timedelta(minutes=1)
-        payload["predicate"].update(startedOn=stamp(start), finishedOn=stamp(end))
-
-    def keep(self, base: str, stand: Stand) -> None:
-        assert stand.evidence is not None
-        self.store.put(f"{base}.intoto.json", stand.evidence.raw)
-        self.store.put(f"{base}.html", REPORT)
-
-    def approve(self) -> None:
-        promotion = self.promotion()
-        decision = promotion.decide()
-        now = dt.datetime.now(dt.UTC)
-        raw = replace(self.stand, evidence=promotion.evidence).approval("dana", DANA, now)
-        self.store.put(f"approvals/production/{decision.promotion}/dana.json", raw)
-
-    def promotion(self, **more: object) -> Promotion:
-        environment = load("production", self.root).environment
-        return Promotion(environment, self.root, self.store, Release.build(self.root, IMAGE), **more)
-
-    def path(self, name: str) -> Path:
-        return self.root / ".harness" / "evidence" / name
-
-    def is_denied(self, told: str) -> None:
-        reasons = "\n".join(map(str, self.promotion().decide().reasons))
-        assert told in reasons, f"{told!r} is not in:\n{reasons}"
 
 
 @pytest.fixture
 def deposit(tmp_path: Path) -> Iterator[Deposit]:
     made = Deposit(write_tree(tmp_path / "tree"))
+    made.approve()
     decision = made.promotion().decide()
     assert decision.open, decision.reasons
     yield made
