@@ -117,7 +117,7 @@ def _unproven(later: list[Entry]) -> str:
 
 def expired(store: Store, environment: str, gate: Gate, now: dt.datetime) -> list[str]:
     """What retention lets go: runs older than ``keep_days``, the newest ``keep_at_least`` excepted."""
-    oldest = f"{now - dt.timedelta(days=gate.keep_days):%Y%m%dT%H%M%SZ}"
+    oldest = f"{now - dt.timedelta(days=gate.keep_days):%Y%m%dT%H%M%S}"
     names = store.names(f"runs/{environment}/")
     runs = sorted({_run(name) for name in names}, reverse=True)
     gone = {run for run in runs[gate.keep_at_least :] if run < oldest}

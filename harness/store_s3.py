@@ -18,6 +18,7 @@ from harness.store import LARGEST_REPORT, AlreadyThere
 __all__ = ["S3Bucket"]
 
 _CONNECT_SECONDS, _READ_SECONDS = 3.0, 15.0
+_PAGE = 1000  # names in one answer
 _PROBE = "probe/conditional-writes"
 
 
@@ -36,7 +37,8 @@ class S3Bucket:
             from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415
         except ImportError:
             raise HarnessError(
-                "gate.s3 needs boto3: pip install 'chat-stack-harness[s3]', or keep evidence in a directory"
+                "gate.s3 needs boto3: .venv/bin/pip install boto3==1.44.5; "
+                "or keep evidence in a directory (gate.evidence)"
             ) from None
         self._bucket, self._endpoint = settings.bucket, settings.endpoint
         self._probed = False
@@ -78,7 +80,7 @@ class S3Bucket:
         """The names of the objects."""
         try:
             pages = self._client.get_paginator("list_objects_v2").paginate(
-                Bucket=self._bucket, Prefix=prefix
+                Bucket=self._bucket, Prefix=prefix, PaginationConfig={"PageSize": _PAGE}
             )
             return sorted(entry["Key"] for page in pages for entry in page.get("Contents", ()))
         except self._errors as error:

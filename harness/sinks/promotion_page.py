@@ -91,21 +91,20 @@ def _artefacts(view: View) -> Markup:
             element(
                 "td",
                 "unchanged" if old == new else "changes",
-                class_="soft" if old == new else "verdict refuted",
+                class_="soft" if old == new else "verdict waived",
             ),
             element("td", code(short(old)) if old else "none"),
             element("td", code(short(new)) if new else "none"),
         )
         for name, old, new in view.artefacts
     ]
-    shown = table(("Artefact", "", "Runs there now", "Would run"), rows)
-    parts = [element("p", view.running.unproven)] if view.running and view.running.unproven else []
-    commits = [element("li", line) for line in view.commits]
-    if commits:
-        parts.append(
-            element("details", element("summary", f"{len(commits)} commits"), element("ul", *commits))
-        )
-    return _section("What changes", join([shown, *(element("p", part) for part in parts)]))
+    shown = table(("Artefact", "Change", "Runs there now", "Would run"), rows)
+    warned = view.running.unproven if view.running else ""
+    parts = [element("p", warned, class_="verdict refuted")] if warned else []
+    if commits := [element("li", line) for line in view.commits]:
+        count = "1 commit" if len(commits) == 1 else f"{len(commits)} commits"
+        parts.append(element("details", element("summary", count), element("ul", *commits)))
+    return _section("What changes", join([shown, *parts]))
 
 
 def _migrations(view: View) -> Markup:
@@ -153,10 +152,8 @@ def _proof(view: View, report: str) -> Markup:
     if result:
         told += [("Tests", f"{len(result.passed_tests)} of {len(result.expected_tests)} passed")]
     link = element("p", element("a", "The report of the run: every check and what it saw", href=report))
-    listed = definitions(told, "finding")
-    return _section(
-        "What an approval signs", element("div", listed, link if report else "", class_="padded")
-    )
+    listed = definitions(told)
+    return _section("What an approval signs", join([listed, link if report else ""]), "padded")
 
 
 def _section(title: str, content: Markup, class_: str = "") -> Markup:
