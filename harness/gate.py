@@ -22,7 +22,15 @@ from harness.errors import Problem
 from harness.gate_evidence import SKEW_SECONDS, Demands, Sealed, judge_evidence
 from harness.release import Release
 
-__all__ = ["SKEW_SECONDS", "Decision", "Known", "decide", "promotion_id", "required_artefacts"]
+__all__ = [
+    "SKEW_SECONDS",
+    "Decision",
+    "Known",
+    "approved_level",
+    "decide",
+    "promotion_id",
+    "required_artefacts",
+]
 
 _DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
@@ -66,6 +74,11 @@ def promotion_id(environment: str, release: Release, evidence: Sealed | None) ->
     """Names one use of one piece of evidence about one release: 32 hexadecimal digits."""
     proof = evidence.digest if evidence else ""
     return hashlib.sha256(f"{environment}\0{release.digest}\0{proof}".encode()).hexdigest()[:32]
+
+
+def approved_level(count: int) -> str:
+    """What a signed decision says when ``count`` people have approved."""
+    return f"APPROVED_BY_{count}"
 
 
 def required_artefacts(environment: Environment) -> set[str]:

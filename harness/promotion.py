@@ -25,7 +25,7 @@ from harness.environment import Environment
 from harness.environment.loader import load
 from harness.errors import HarnessError, Problem
 from harness.expectations import expected_tests
-from harness.gate import Decision, Known, decide
+from harness.gate import Decision, Known, approved_level, decide
 from harness.gate_evidence import Sealed
 from harness.gherkin import read_features
 from harness.provenance import who
@@ -196,7 +196,8 @@ class Promotion:
         inputs = []
         if self._evidence:
             inputs.append(Input(uri=self._evidence.where, digest=Digest(sha256=self._evidence.digest)))
-        level = f"PROMOTED_TO_{self.environment.environment.upper().replace('-', '_')}"
+        levels = [f"PROMOTED_TO_{self.environment.environment.upper().replace('-', '_')}"]
+        levels += [approved_level(count + 1) for count in range(len(decision.approved_by))]
         predicate = Summary(
             verifier=Verifier(id=_VERIFIER),
             time_verified=statement.stamp(now),
@@ -204,7 +205,7 @@ class Promotion:
             policy=Policy(uri=name, digest=Digest.of(digest)),
             input_attestations=tuple(inputs),
             verification_result="PASSED" if decision.open else "FAILED",
-            verified_levels=(level,) if decision.open else (),
+            verified_levels=tuple(levels) if decision.open else (),
             reasons=tuple(str(reason) for reason in decision.reasons),
         )
         made = Statement[Summary](

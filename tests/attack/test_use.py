@@ -39,7 +39,7 @@ def test_a_promotion_that_is_used_leaves_a_signed_summary(deposit: Deposit) -> N
     assert envelope.signed_by([PRODUCTION.public])
     summary = read(envelope.payload, Summary, SUMMARY)
     assert summary.predicate.verification_result == "PASSED"
-    assert summary.predicate.verified_levels == ("PROMOTED_TO_PRODUCTION",)
+    assert summary.predicate.verified_levels == ("PROMOTED_TO_PRODUCTION", "APPROVED_BY_1")
     assert {s.name: s.digest.text for s in summary.subject} == promotion.release.subjects
     [proof] = summary.predicate.input_attestations
     assert promotion.evidence and proof.digest.sha256 == promotion.evidence.digest

@@ -187,7 +187,8 @@ def test_an_environment_names_its_bucket(
 ) -> None:
     root = write_tree(tmp_path / "tree")
     path = root / "environments" / "production.yaml"
-    s3 = f"  s3:\n    endpoint: {endpoint}\n    bucket: evidence\n    access_key: env:A\n    secret_key: env:S\n"
+    keys = "    access_key: env:A\n    secret_key: env:S\n"
+    s3 = f"  s3:\n    endpoint: {endpoint}\n    bucket: evidence\n{keys}"
     path.write_text(path.read_text().replace("  maximum_age_hours: 12\n", f"  maximum_age_hours: 12\n{s3}"))
     environment = load("production", root).environment
     with pytest.raises(HarnessError, match="the environment variable A is not set"):
