@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from harness import cli_approve, cli_history, cli_promotion
+from harness import cli_approve, cli_history, cli_pipeline, cli_promotion, cli_release
 from harness.errors import HarnessError
 from harness.secrets import redact
 
@@ -24,9 +24,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-cli_promotion.mount(app)
-cli_approve.mount(app)
-cli_history.mount(app)
+for commands in (cli_release, cli_promotion, cli_approve, cli_history, cli_pipeline):
+    commands.mount(app)
 console = Console(highlight=False, emoji=False)  # file.py:100: is a line
 Env = Annotated[str, typer.Option("--env", help="Environment: the name of a file in environments/.")]
 Set = Annotated[list[str] | None, typer.Option("--set", help="Override a setting: path=value.")]

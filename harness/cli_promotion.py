@@ -1,4 +1,4 @@
-"""Commands around a promotion: make a release, ask the gate, approve, make and show keys."""
+"""Commands around a promotion: ask the gate, make and show keys."""
 
 from __future__ import annotations
 
@@ -41,47 +41,14 @@ ApprovalFiles = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
-release_app = typer.Typer(help="Make a release.", no_args_is_help=True)
 gate_app = typer.Typer(help="Ask the gate of an environment.", no_args_is_help=True)
 keys_app = typer.Typer(help="Make and show keys.", no_args_is_help=True)
 
 
 def mount(app: typer.Typer) -> None:
     """Add these commands to ``app``."""
-    app.add_typer(release_app, name="release")
     app.add_typer(gate_app, name="gate")
     app.add_typer(keys_app, name="keys")
-
-
-# --- release -------------------------------------------------------------------------------------------
-
-
-@release_app.command("build")
-def release_build(
-    image: Annotated[str, typer.Option(help="The gateway image that was pushed: NAME@sha256:…")] = "",
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Default: release.json.")] = None,
-    as_json: AsJson = False,
-    root: Root = ROOT,
-) -> None:
-    """Write release.json: every artefact by digest. The same tree gives the same file."""
-    from harness.promotion import RELEASE_FILE
-    from harness.release import Release
-
-    made = Release.build(root, image)
-    path = output or root / RELEASE_FILE
-    made.write(path)
-    if as_json:
-        sys.stdout.write(path.read_text(encoding="utf-8"))
-        return
-    console.print(f"{made.name}  {path}", markup=False)
-    for name, digest in made.subjects.items():
-        console.print(f"  {name:<24} {digest}", markup=False)
-    for name, why in made.missing.items():
-        console.print(f"  {name:<24} missing: {why}", style="yellow", markup=False)
-    if made.source.dirty:
-        changed = ", ".join(made.source.changed)
-        told = f"  not committed: {changed}\n  a gate lets in only what a commit names"
-        console.print(told, style="yellow", markup=False)
 
 
 # --- gate ----------------------------------------------------------------------------------------------
@@ -93,6 +60,12 @@ def gate_check(
     release: ReleaseFile = None,
     evidence: EvidenceFile = None,
     approval: ApprovalFiles = None,
+    rollback: Annotated[
+        bool, typer.Option("--rollback", help="May it come back, having passed here before?")
+    ] = False,
+    before_approval: Annotated[
+        bool, typer.Option("--before-approval", help="Exit 0 also when only approvals are missing.")
+    ] = False,
     page: Annotated[bool, typer.Option("--page", help="Write the decision page, say where.")] = False,
     summary: Annotated[
         Path | None, typer.Option("--markdown", help="Append the decision page in Markdown to a file.")
@@ -101,7 +74,7 @@ def gate_check(
     root: Root = ROOT,
 ) -> None:
     """May the release enter? Says every reason why not, and what to do. Exit 0: it may; 1: it may not."""
-    promotion, secrets = promotion_of(root, env, release, evidence, approval)
+    promotion, secrets = promotion_of(root, env, release, evidence, approval, rollback=rollback)
     decision = promotion.decide()
     where, unsigned = _summary(promotion, decision, secrets)
     if summary is not None:
@@ -115,12 +88,19 @@ def gate_check(
         console.print(f"  decision  {where or unsigned}", style="dim", markup=False)
         if page:
             console.print(f"  page      {write_page(promotion, decision, secrets)[1]}", markup=False)
-    if not decision.open:
+    waits = all(reason.where == "gate.approvals" for reason in decision.reasons)
+    if not decision.open and not (before_approval and waits):
         raise typer.Exit(1)
 
 
 def promotion_of(
-    root: Path, env: str, release: Path | None, evidence: Path | None, approvals: list[Path] | None
+    root: Path,
+    env: str,
+    release: Path | None,
+    evidence: Path | None,
+    approvals: list[Path] | None,
+    *,
+    rollback: bool = False,
 ) -> tuple[Promotion, SecretStore]:
     """The promotion that the options describe.
 
@@ -135,6 +115,12 @@ def promotion_of(
     environment = load(env, root).environment
     secrets = SecretStore(root, root / ".harness" / environment.environment)
     store = open_store(environment, root, secrets)
+    if rollback:
+        from harness.history import own_key
+        from harness.reentry import Reentry
+
+        key = own_key(environment, secrets)
+        return Reentry(environment, root, store, current_release(root, release), key=key), secrets
     made = Promotion(environment, root, store, current_release(root, release), evidence, approvals or [])
     return made, secrets
 

@@ -8,8 +8,10 @@ import pytest
 
 from harness.attestation.keys import Signer, signer
 from harness.errors import ConfigurationError, HarnessError, Problem
+from harness.history import own_key
 from harness.ledger import Ledger
 from harness.promotion import Promotion, current_release, environment_file, not_this_tree
+from harness.reentry import Reentry
 from harness.release import Release
 from harness.secrets import redact, redact_tree
 from harness.sinks.attestation import RunFacts, write_evidence
@@ -44,14 +46,19 @@ class Passage:
         if not self._touches:
             return []
         try:
-            self._promotion = Promotion(
-                environment,
-                self._stack.root,
-                open_store(environment, self._stack.root, self._stack.secrets),
-                self.release,
-                self._option.evidence,
-                self._option.approval,
-            )
+            store = open_store(environment, self._stack.root, self._stack.secrets)
+            if self._option.rollback:
+                key = own_key(environment, self._stack.secrets)
+                self._promotion = Reentry(environment, self._stack.root, store, self.release, key=key)
+            else:
+                self._promotion = Promotion(
+                    environment,
+                    self._stack.root,
+                    store,
+                    self.release,
+                    self._option.evidence,
+                    self._option.approval,
+                )
             return list(self._promotion.decide().reasons)
         except ConfigurationError as error:
             return list(error.problems)

@@ -34,6 +34,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--approval", metavar="FILE", type=Path, action="append", default=[], help="an approval, likewise"
     )
+    group.addoption(
+        "--rollback", action="store_true", help="bring back a release that has passed here before"
+    )
     group.addoption("--plan", action="store_true", help="print what a deploy would change; change nothing")
 
 

@@ -49,37 +49,42 @@ def secrets_not_committed(stack: Stack) -> Evidence:
 @check("promotion.let_in", component="supabase")
 def let_in(stack: Stack) -> Evidence:
     """The gate has let in this very release: its newest decision about it is signed, and says so."""
-    found = _decision(stack)
-    return found if isinstance(found, Evidence) else holds(f"let in at {found.time_verified}")
+    found = _decisions_about(stack)
+    return found if isinstance(found, Evidence) else holds(f"let in at {found[0].time_verified}")
 
 
 @check("promotion.approved", component="supabase")
 def approved(stack: Stack) -> Evidence:
     """As many people as the environment asks for have approved this very release."""
     approvals = stack.environment.gate.approvals
-    found = _decision(stack)
+    found = _decisions_about(stack)
     if isinstance(found, Evidence):
         return found
     level = approved_level(approvals.count if approvals else 1)
-    if approvals is None or level not in found.verified_levels:
-        seen = ", ".join(found.verified_levels) or "nothing"
+    when = [decision.time_verified for decision in found if level in decision.verified_levels]
+    if approvals is None or not when:  # a release that comes back was approved when it came first
+        seen = ", ".join(dict.fromkeys(name for d in found for name in d.verified_levels)) or "nothing"
         remedy = "name approvers in gate.approvals; promote again, with: harness approve"
         return refuted(f"{level} is not among {seen}", Finding(level, seen, _decisions(stack), remedy))
-    return holds(f"{level.lower().replace('_', ' ')}, at {found.time_verified}")
+    return holds(f"{level.lower().replace('_', ' ')}, at {when[0]}")
 
 
 def _decisions(stack: Stack) -> str:
     return f"decisions/{stack.environment.environment}/"
 
 
-def _decision(stack: Stack) -> Summary | Evidence:
-    """The newest decision about the release that is deployed; refuting evidence when there is none."""
+def _decisions_about(stack: Stack) -> list[Summary] | Evidence:
+    """The decisions that let in the release that is deployed, newest first; or why there is none.
+
+    A refusal that is newer than all of them counts.
+    """
     if stack.release is None:
         raise NoProvider("nothing says which release is deployed here")
     key = own_key(stack.environment, stack.secrets)
     store = open_store(stack.environment, stack.root, stack.secrets)
     remedy = f"promote it: pytest --env {stack.environment.environment} features/"
     seen = "no decision about it"
+    passed: list[Summary] = []
     for name in sorted(store.names(_decisions(stack)), key=lambda name: name.split(".")[1:], reverse=True):
         try:
             envelope = dsse.unseal(store.get(name) or b"")
@@ -93,9 +98,12 @@ def _decision(stack: Stack) -> Summary | Evidence:
         if {s.name: s.digest.text for s in found.subject} != stack.release.subjects:
             continue
         if found.predicate.verification_result == "PASSED":
-            return found.predicate
-        seen = "; ".join(found.predicate.reasons) or "refused"
-        break
+            passed.append(found.predicate)
+        elif not passed:
+            seen = "; ".join(found.predicate.reasons) or "refused"
+            break
+    if passed:
+        return passed
     expected = f"a signed decision that lets in {stack.release.name}"
     return refuted(f"{stack.release.name}: {seen}", Finding(expected, seen, _decisions(stack), remedy))
 

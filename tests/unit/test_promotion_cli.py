@@ -15,6 +15,7 @@ from harness.release import Release
 from harness.store import DirectoryStore
 from tests.attack.stand import DANA, EVE, IMAGE, ssh_key, write_tree
 from tests.promotion_stand import PRODUCTION, Deposit, pem
+from tests.release_tree import change, commit
 
 
 @pytest.fixture
@@ -269,3 +270,35 @@ def test_drift_is_compared_from_the_commit_that_runs_there(deposit: Deposit) -> 
     done = deposit.harness("drift", "--env", "production")
     assert done.returncode == 4
     assert "git checkout " in done.stderr
+
+
+# --- rollback -----------------------------------------------------------------------------------------
+
+
+def test_the_release_that_passed_last_is_fetched_and_may_come_back(
+    deposit: Deposit, tmp_path: Path
+) -> None:
+    secret = pem(tmp_path / "runner.pem", PRODUCTION).read_text()
+    env = {"PRODUCTION_RUNNER_KEY": secret}
+    missing = deposit.harness("release", "fetch", "--env", "production", **env)
+    assert missing.returncode == 4
+    assert "no run of production has passed yet" in missing.stderr
+    deposit.ran_in_production("20250101T000000Z-old")
+    (deposit.root / "release.json").unlink()
+    done = deposit.harness("release", "fetch", "--env", "production", "--this-commit", **env)
+    assert done.stdout.strip() == deposit.stand.release.source.commit, done.stderr
+    assert Release.read(deposit.root / "release.json") == deposit.stand.release
+    done = deposit.harness("gate", "check", "--env", "production", "--rollback", **env)
+    assert done.returncode == 0, done.stdout
+    change(deposit.root, "gateway/app.py")
+    commit(deposit.root, "one more")
+    other = deposit.harness("release", "fetch", "--env", "production", "--this-commit", **env)
+    assert other.returncode == 4
+    assert "let production pass it first" in other.stderr
+
+
+def test_before_approval_only_approvals_may_be_missing(deposit: Deposit) -> None:
+    arguments = ("gate", "check", "--env", "production", "--before-approval")
+    assert deposit.harness(*arguments).returncode == 0
+    deposit.path("runs/staging/20260304T110000Z-abc.html").write_bytes(b"edited")
+    assert deposit.harness(*arguments).returncode == 1
