@@ -25,7 +25,7 @@ from harness.environment import Environment
 from harness.environment.loader import load
 from harness.errors import HarnessError, Problem
 from harness.expectations import expected_tests
-from harness.gate import Decision, Known, approved_level, decide
+from harness.gate import Decision, Known, approved_level, decide, promotion_id
 from harness.gate_evidence import Sealed
 from harness.gherkin import read_features
 from harness.provenance import who
@@ -146,7 +146,7 @@ class Promotion:
             used=self._used(),
             now=now,
         )
-        promotion = decide(known).promotion
+        promotion = promotion_id(self.environment.environment, self.release, sealed)
         decision = decide(replace(known, approvals=self._approvals(promotion)))
         self._evidence = sealed
         self._decision = replace(decision, reasons=(*self._tree(), *decision.reasons))
