@@ -27,7 +27,7 @@ from harness.evidence import Verdict, holds
 from harness.expectations import expected_tests
 from harness.gherkin import read_features
 from harness.ledger import Ledger, ScenarioRecord
-from harness.promotion import Promotion, environment_file
+from harness.promotion import Promotion
 from harness.release import Release
 from harness.secrets import Secret, redact, redact_tree
 from harness.sinks.attestation import RunFacts, write_evidence
@@ -95,7 +95,7 @@ def once(
     release, built = timed(lambda: Release.build(root, IMAGE))
     seen = ledger(root, names, f"20260101T{number:06}Z-bench")
     page, rendered = timed(lambda: redact(render(redact_tree(seen.as_dict()), ())).encode())
-    facts = RunFacts(staging, release, root, dict([environment_file(root, "staging")]))
+    facts = RunFacts(staging, release, root, root / "environments" / "staging.yaml")
     _, signed = timed(lambda: write_evidence(seen, facts, page, runner, store))
     promotion = Promotion(production, root, store, release)
     first = promotion.decide()

@@ -10,7 +10,7 @@ from harness.attestation.keys import Signer, signer
 from harness.errors import ConfigurationError, HarnessError, Problem
 from harness.history import own_key
 from harness.ledger import Ledger
-from harness.promotion import Promotion, current_release, environment_file, not_this_tree
+from harness.promotion import Promotion, current_release, not_this_tree
 from harness.reentry import Reentry
 from harness.release import Release
 from harness.secrets import redact, redact_tree
@@ -26,13 +26,13 @@ __all__ = ["Passage"]
 class Passage:
     """What pytest's run delegates to: the gate in front of it, the evidence behind it."""
 
-    def __init__(self, config: pytest.Config, stack: Stack) -> None:
-        """Know the release; touches nothing.
+    def __init__(self, config: pytest.Config, stack: Stack, file: Path) -> None:
+        """Know the release; touches nothing. ``file`` is that of the environment.
 
         Raises:
             HarnessError: when --release names none.
         """
-        self._option, self._stack = config.option, stack
+        self._option, self._stack, self._file = config.option, stack, file
         self._touches = not (config.option.verify_only or config.option.plan or config.option.collectonly)
         self.release = stack.release = current_release(stack.root, config.option.release)
         self._promotion: Promotion | None = None
@@ -95,18 +95,22 @@ class Passage:
     # --- inside ----------------------------------------------------------------------------------
 
     def _signer(self) -> Signer:
-        return signer(self._stack.secret(self._stack.environment.gate.signing_key))
+        gate = self._stack.environment.gate
+        found = signer(self._stack.secret(gate.signing_key))
+        if gate.public_key and found.public.text != gate.public_key:
+            what = f"is not the private half of gate.public_key, but of {found.public.text}"
+            raise ConfigurationError([Problem(gate.signing_key, what, "correct one of them")], title="keys")
+        return found
 
     def _write(self, ledger: Ledger) -> str:
         stack = self._stack
-        name = stack.environment.environment
         run = redact_tree(ledger.as_dict())
         page = redact(render(run, earlier_runs(stack.state, ledger.run_id))).encode()
         facts = RunFacts(
             stack.environment,
             self.release,
             Path(stack.root),
-            dict([environment_file(stack.root, name)]),
+            self._file,
             tuple(self._option.set),
         )
         store = open_store(stack.environment, stack.root, stack.secrets)

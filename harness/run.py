@@ -42,9 +42,10 @@ class Run:
         _refuse_options(config)
         self.config = config
         root = Path(config.rootpath)
-        environment = load(config.option.env, root, overrides=config.option.set).environment
+        loaded = load(config.option.env, root, overrides=config.option.set)
+        environment = loaded.environment
         self.stack = config.hook.pytest_harness_stack(environment=environment, root=root)
-        self.passage = Passage(config, self.stack)
+        self.passage = Passage(config, self.stack, loaded.path)
         problems = [*preflight(environment, self.stack.secrets), *self.passage.problems()]
         if problems:
             closed = any(problem.where.startswith("gate.") for problem in problems)

@@ -41,23 +41,30 @@ class RunFacts:
     environment: Environment
     release: Release
     root: Path
-    configuration: Mapping[str, str]
-    """Name: digest of the files that configured the run."""
+    file: Path
+    """The environment file that configured the run."""
     overrides: Sequence[str] = ()
+
+    @property
+    def configuration(self) -> dict[str, str]:
+        """Name: digest of everything that configured the run."""
+        root, file = self.root.resolve(), self.file.resolve()
+        shown = file.relative_to(root).as_posix() if file.is_relative_to(root) else str(file)
+        configuration = {shown: f"sha256:{hashlib.sha256(file.read_bytes()).hexdigest()}"}
+        if CHECKLIST in self.release.artefacts:
+            configuration[CHECKLIST] = self.release.artefacts[CHECKLIST]
+        return configuration
 
 
 def test_result(ledger: Ledger, facts: RunFacts, report: bytes) -> Statement[TestResult]:
     """What ``ledger`` saw, as a statement about the artefacts of the release."""
     tests = _tests(ledger, facts.root)
     ended = ledger.finished or dt.datetime.now(dt.UTC)
-    configuration = dict(facts.configuration)
-    if CHECKLIST in facts.release.artefacts:
-        configuration[CHECKLIST] = facts.release.artefacts[CHECKLIST]
     predicate = TestResult(
         result=_result(ledger, tests),
         configuration=tuple(
             Configuration(name=name, digest=Digest.of(digest))
-            for name, digest in sorted(configuration.items())
+            for name, digest in sorted(facts.configuration.items())
         ),
         passed_tests=tests["passed"],
         warned_tests=tests["warned"],
@@ -102,14 +109,10 @@ def write_evidence(ledger: Ledger, facts: RunFacts, report: bytes, signer: Signe
     release = json.dumps(facts.release.as_dict(), indent=2).encode() + b"\n"
     store.put(f"{base}.html", report)
     store.put(f"{base}.release.json", release)
-    store.put(f"{base}.environment.yaml", (facts.root / _environment_file(facts)).read_bytes())
+    store.put(f"{base}.environment.yaml", facts.file.read_bytes())
     payload = statement.write(test_result(ledger, facts, report))
     store.put(f"{base}.intoto.json", dsse.seal(payload, [signer]))  # last: what it names is there
     return store.where(f"{base}.intoto.json")
-
-
-def _environment_file(facts: RunFacts) -> str:
-    return next(name for name in facts.configuration if name.startswith("environments/"))
 
 
 def _without_image(facts: RunFacts) -> bool:

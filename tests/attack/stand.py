@@ -121,7 +121,7 @@ class Stand:
                 )
             )
         facts = RunFacts(
-            self.predecessor, self.release, self.root, dict([environment_file(self.root, "staging")])
+            self.predecessor, self.release, self.root, self.root / "environments" / "staging.yaml"
         )
         return strict_json.loads(write(test_result(ledger, facts, REPORT)))
 
