@@ -7,6 +7,8 @@ MAKEFLAGS += --no-print-directory --no-builtin-rules
 PYTHON ?= python3
 ENV ?= local
 ENGINE ?=
+REHEARSAL ?= rehearsal
+KEEP ?=
 
 BIN := .venv/bin
 STAMPS := .harness/setup
@@ -37,6 +39,15 @@ dev: setup ## the same stack for daily work: next dev, uvicorn with reload, debu
 .PHONY: verify
 verify: setup ## ask every check again, change nothing
 	@$(BIN)/pytest -p no:hypothesispytest --env $(ENV) --verify-only $(PYTEST_ARGS) features/
+
+.PHONY: rehearse
+rehearse: setup ## staging's topology on this machine: raise it, deploy, prove, tear it down (KEEP=1 leaves it)
+	@take_down() { status=$$?; trap - EXIT; if [ -z "$(KEEP)" ]; then \
+	    $(BIN)/harness rehearsal down --env $(REHEARSAL) || status=$$(( status ? status : 1 )); fi; \
+	    echo "rehearsed in $$SECONDS s, exit status $$status"; exit $$status; }; \
+	trap take_down EXIT; trap 'exit 130' INT TERM; \
+	$(BIN)/harness rehearsal up --env $(REHEARSAL); \
+	$(BIN)/pytest -p no:hypothesispytest --env $(REHEARSAL) $(PYTEST_ARGS) features/
 
 .PHONY: report
 report: setup ## the last run as one page, with the Allure report beside it
@@ -76,6 +87,7 @@ docs: setup-dev ## write the generated tables of docs/ again
 
 .PHONY: clean
 clean: down ## stop everything, then remove what set-up and runs made
+	@if [ -d .harness/$(REHEARSAL) ]; then $(BIN)/harness rehearsal down --env $(REHEARSAL); fi
 	rm -rf .venv .harness web/.next web/node_modules tools/node_modules
 
 # --- set-up: each part once, side by side, and again only when its lock file changes -----------------

@@ -5,7 +5,7 @@ Feature: Migration workflow
   Rule: 1. Create migration locally
 
     # control: tests/negative/test_supabase_migrations.py::test_a_migration_dated_in_the_future_is_seen
-    @env:local
+    @env:local @env:rehearsal
     Scenario: A new migration comes after every other
       Given Supabase is deployed
       Then a new migration can be created, is the newest, and is all that a push would apply
@@ -14,7 +14,7 @@ Feature: Migration workflow
 
     # control: tests/negative/test_supabase_migrations.py::test_a_change_by_hand_is_drift
     # control: tests/negative/test_supabase_migrations.py::test_a_migration_that_fails_is_seen
-    @env:local @env:staging @env:production
+    @env:local @env:rehearsal @env:staging @env:production
     Scenario: The schema is what the migrations make
       Given Supabase is deployed
       Then the migrations applied to an empty project make the live schema
@@ -24,7 +24,7 @@ Feature: Migration workflow
     # control: tests/negative/test_supabase_migrations.py::test_an_edited_migration_is_named
     # control: tests/negative/test_supabase_migrations.py::test_a_version_without_a_file_is_named
     # control: tests/negative/test_supabase_migrations.py::test_a_migration_that_was_not_applied_is_named
-    @env:local @env:staging @env:production
+    @env:local @env:rehearsal @env:staging @env:production
     Scenario: What is applied is what is committed
       Given Supabase is deployed
       Then the migrations recorded in the database are those of the repository, unedited
@@ -33,7 +33,7 @@ Feature: Migration workflow
 
     # control: tests/negative/test_supabase_migrations.py::test_a_reverse_that_leaves_something_behind_is_named
     # control: tests/negative/test_supabase_migrations.py::test_a_missing_reverse_is_named
-    @env:local
+    @env:local @env:rehearsal
     Scenario: Every migration can be taken back
       Given Supabase is deployed
       Then each reverse migration leaves the schema as it was before

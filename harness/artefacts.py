@@ -13,6 +13,7 @@ from pathlib import Path
 
 from harness.errors import HarnessError
 from harness.migrations import migrations_in
+from harness.providers.gateway_environment import image_sources
 from harness.providers.gateway_environment import source_digest as gateway_source
 from harness.providers.web_build import source_digest as web_source
 
@@ -61,7 +62,7 @@ def _of(*parts: str) -> Callable[[Path], str]:
 
 
 def _gateway(root: Path) -> str:
-    if not (root / "gateway").is_dir() or not (root / "requirements.txt").is_file():
+    if not all(path.is_file() for path in image_sources(root)):
         raise Absent("there is no gateway in this tree")
     return gateway_source(root)
 

@@ -24,6 +24,9 @@ def mount(app: typer.Typer) -> None:
 @release_app.command("build")
 def release_build(
     image: Annotated[str, typer.Option(help="The gateway image that was pushed: NAME@sha256:…")] = "",
+    publish: Annotated[
+        str, typer.Option("--publish-for", help="Build and push the image for this environment's registry.")
+    ] = "",
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Default: release.json.")] = None,
     as_json: AsJson = False,
     root: Root = ROOT,
@@ -32,7 +35,7 @@ def release_build(
     from harness.promotion import RELEASE_FILE
     from harness.release import Release
 
-    made = Release.build(root, image)
+    made = Release.build(root, image or (_published(root, publish) if publish else ""))
     path = output or root / RELEASE_FILE
     made.write(path)
     if as_json:
@@ -47,6 +50,18 @@ def release_build(
         changed = ", ".join(made.source.changed)
         told = f"  not committed: {changed}\n  a gate lets in only what a commit names"
         console.print(told, style="yellow", markup=False)
+
+
+def _published(root: Path, env: str) -> str:
+    """The digest of the gateway image in the registry of ``env``, built and pushed when it is not there."""
+    from harness.environment.gateway import DockerGateway
+    from harness.environment.loader import load
+    from harness.providers.docker.provider import published
+
+    declared = load(env, root).environment.gateway
+    if not isinstance(declared, DockerGateway):
+        raise HarnessError(f"--publish-for {env}: its gateway does not run from an image")
+    return published(root, declared, lambda phase: console.print(f"  … {phase}", style="dim"))[0]
 
 
 @release_app.command("fetch")

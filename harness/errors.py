@@ -3,8 +3,10 @@
     HarnessError                 anything a person should read without a traceback
     ├── ConfigurationError       environment files, secret references, flags (all problems at once)
     ├── DeployError              a provider could not bring a component to its declared state
+    │   └── RolledBack           it did not, and what served before serves again
     ├── DeadlineExceeded         a wait ran out; carries what was last seen
-    └── NoProvider               nothing implements this provider for this component yet
+    ├── NoProvider               nothing implements this provider for this component yet
+    └── Unreachable              a machine did not let us in, or did not answer
 
 A contradiction between the world and a checklist is not an error: it is Evidence with the verdict
 ``refuted``.
@@ -22,6 +24,8 @@ __all__ = [
     "HarnessError",
     "NoProvider",
     "Problem",
+    "RolledBack",
+    "Unreachable",
 ]
 
 
@@ -60,6 +64,16 @@ class DeployError(HarnessError):
         super().__init__(f"{component}: {what}" + (f"\n  what to do: {hint}" if hint else ""))
 
 
+class RolledBack(DeployError):
+    """A deployment failed and went back by itself: on which ``machines``, in how many ``seconds``."""
+
+    def __init__(
+        self, component: str, what: str, hint: str, machines: Sequence[str], seconds: float
+    ) -> None:
+        super().__init__(component, what, hint)
+        self.machines, self.seconds = tuple(machines), seconds
+
+
 class DeadlineExceeded(HarnessError):
     """A wait ran into its deadline."""
 
@@ -70,3 +84,11 @@ class DeadlineExceeded(HarnessError):
 
 class NoProvider(HarnessError):
     """The environment names a provider that nothing implements for what was asked."""
+
+
+class Unreachable(HarnessError):
+    """A machine did not let us in, or did not answer: an outage, not a finding."""
+
+    def __init__(self, machine: str, why: str) -> None:
+        self.machine, self.why = machine, why
+        super().__init__(f"{machine}: {why}")

@@ -23,7 +23,7 @@ __all__ = ["Release", "schema_text"]
 
 _DIGEST = "^sha256:[0-9a-f]{64}$"
 _IMAGE = re.compile(r"(?:[^\s@]+@)?(sha256:[0-9a-f]{64})")
-_NOT_BUILT = "no digest was given: build and push it, then harness release build --image NAME@sha256:…"
+_NOT_BUILT = "no digest was given: harness release build --publish-for ENV, or --image NAME@sha256:…"
 
 
 @dataclass(frozen=True)

@@ -25,14 +25,16 @@ import yaml
 
 from harness.environment import Environment
 from harness.environment.supabase import LocalSupabase
+from harness.hosts.place import Place
 from harness.identity import LocalIdentities
 from harness.providers.backup import Archive
 from harness.providers.base import Process
-from harness.providers.local.bootstrap import bootstrap, scratch_database, set_passwords
 from harness.providers.local.child import running_child
+from harness.providers.local.here import Here
 from harness.providers.local.postgres import EmbeddedPostgres
 from harness.providers.local.rest import DataApi
 from harness.providers.schema import Schema
+from harness.providers.selfhosted.bootstrap import bootstrap, scratch_database, set_passwords
 from harness.providers.supabase_cli import SupabaseCli
 from harness.secrets import Secret, SecretStore
 from harness.stack import Stack
@@ -140,6 +142,9 @@ class FakeProcesses:
 
     def pid(self, program: str) -> int:
         return self.pids.get(program, 0)
+
+    def instances(self, program: str) -> list[tuple[Place, int]]:
+        return [(Here(), self.pid(program))]
 
 
 @dataclass

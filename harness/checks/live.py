@@ -2,30 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Protocol, runtime_checkable
-
 import psycopg
 
-from harness.artefacts import IMAGE
 from harness.checks.base import check
+from harness.checks.rollout import rolls_out
 from harness.errors import NoProvider
 from harness.evidence import Evidence, Finding, judge
 from harness.providers.schema import recorded_migrations
 from harness.release import Release
 from harness.stack import Stack
 
-__all__ = ["RunsImage", "gateway_is_released", "schema_is_released", "web_is_released"]
+__all__ = ["gateway_is_released", "schema_is_released", "web_is_released"]
 
 _DIGITS = 12  # of a digest, in the release that the gateway and the web app call themselves
-
-
-@runtime_checkable
-class RunsImage(Protocol):
-    """A gateway provider that runs an image."""
-
-    def live_images(self) -> dict[str, str]:
-        """Host: ``sha256:...`` of the image that the running container was made from."""
-        ...
 
 
 @check("promotion.live.gateway", component="gateway")
@@ -90,10 +79,7 @@ def _images(stack: Stack) -> dict[str, str]:
     """
     if stack.environment.gateway.provider == "local":
         return {}
-    provider = stack.provider("gateway")
-    if not isinstance(provider, RunsImage):
-        raise NoProvider(f"nothing reads back which {IMAGE} runs")
-    return provider.live_images()
+    return dict(rolls_out(stack).running())
 
 
 def _other(expected: str, observed: str, where: str, component: str) -> Finding:

@@ -145,12 +145,19 @@ def _taken_back(migration: Migration, connection: psycopg.Connection, before: li
 def _applied(provider: DatabaseProvider, source: Path, dsn: str) -> list[Finding]:
     """Apply migrations and seed of ``source`` with the real CLI; a finding when it fails."""
     try:
-        Schema(source, dsn, provider.cli, seed=True).apply(lambda _: None)
+        Schema(source, dsn, provider.cli, seed=_seeded(provider.dsn())).apply(lambda _: None)
     except DeployError as error:
         return [
             Finding("applies to an empty project", error.what, "supabase db push", "mend the migration")
         ]
     return []
+
+
+def _seeded(dsn: str) -> bool:
+    """Whether the live database was given the seed: where people's data is, it is not."""
+    with psycopg.connect(dsn) as connection:
+        row = connection.execute("select to_regclass('supabase_migrations.seed_files')").fetchone()
+    return row is not None and row[0] is not None
 
 
 def _drift(made: list[str], live: list[str]) -> list[Finding]:

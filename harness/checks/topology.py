@@ -28,7 +28,7 @@ _PATHS = {
 }
 """Where each component answers at once, without being woken or changed."""
 _PORTS = ("port", "api_port", "database_port", "rest_port", "rest_admin_port", "error_sink_port")
-_ADDRESSES = ("url", "api_url", "host", "hosts", "database_host", "project_ref", "endpoint_id")
+_ADDRESSES = ("url", "api_url", "database_host", "project_ref", "endpoint_id")
 
 
 def _placed(stack: Stack, component: str, provider: str) -> Evidence:
@@ -95,6 +95,8 @@ def apart(stack: Stack) -> Evidence:
 def _things(environment: Environment) -> set[str]:
     """Hosts, projects and secrets of an environment; what is generated on a machine belongs to it."""
     things = {f"secret {reference}" for _, reference in secret_fields(environment)}
+    for machine in environment.machines.hosts if environment.machines else ():
+        things |= {f"host {machine.address}"}
     for component in COMPONENTS:
         part = getattr(environment, component)
         for name in _ADDRESSES:

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from harness.environment.consistency_gate import gate_inconsistencies
 from harness.environment.explain import Found, dotted, nearest, secret_fields
+from harness.environment.fitting import machine_names
 from harness.environment.model import COMPONENTS, Environment
 from harness.environment.yaml_tree import Path
 from harness.items import ITEMS
@@ -34,6 +35,7 @@ def inconsistencies(environment: Environment, file: FilePath) -> Iterator[Found]
     yield from _limits(environment)
     yield from _generated_secrets(environment)
     yield from gate_inconsistencies(environment)
+    yield from machine_names(environment)
 
 
 def _name(environment: Environment, file: FilePath) -> Iterator[Found]:
@@ -111,16 +113,17 @@ def _urls(environment: Environment) -> Iterator[Found]:
     for component, field, port in _local_ports(environment):
         if field in _URL_OF:
             path = (component, _URL_OF[field])
-            yield from _local_url(path, getattr(getattr(environment, component), path[1]), field, port)
+            part = getattr(environment, component)
+            yield from _local_url(path, getattr(part, path[1]), getattr(part, "bind", ""), field, port)
     for component, url_field in _PUBLIC:
         part = getattr(environment, component)
         if part.provider != "local" and not getattr(part, url_field).startswith("https://"):
             yield (component, url_field), "is not https", "TLS is verified everywhere but on loopback"
 
 
-def _local_url(path: Path, url: str, port_field: str, port: int) -> Iterator[Found]:
+def _local_url(path: Path, url: str, bind: str, port_field: str, port: int) -> Iterator[Found]:
     parts = urlsplit(url)
-    if not _is_loopback(parts.hostname or ""):
+    if not _is_loopback(parts.hostname or "") and parts.hostname != bind:
         yield path, f"{parts.hostname} is not loopback, but the provider is local", "http://127.0.0.1:PORT"
     shown = parts.port or {"http": 80, "https": 443}[parts.scheme]
     if shown != port:

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from harness.environment.base import Host, Port, Positive, SecretReference, Strict, Url
+from harness.environment.machines import MachineName
 
 __all__ = ["Instant", "LocalInstant", "LocalThinking", "PodInstant", "ServerlessThinking", "Thinking"]
 
@@ -79,17 +80,15 @@ class LocalInstant(_Local):
 
 
 class PodInstant(_Inference):
-    """vLLM under a systemd unit on a GPU host, reached over ssh."""
+    """An inference engine under a systemd unit on a GPU machine, reached over ssh."""
 
     provider: Literal["pod"]
-    engine: Literal["vllm"] = "vllm"
+    engine: Literal["vllm", "llamacpp"] = "vllm"
     """The server that the unit runs."""
-    host: Host
-    """GPU machine, reached over ssh."""
-    ssh_user: str
-    """User to log in as; may restart the unit."""
-    ssh_key: SecretReference
-    """Private key of that user."""
+    host: MachineName
+    """The GPU machine (a name from `machines.hosts`)."""
+    concurrency: Positive = 4
+    """Requests decoded at the same time; each has the whole context."""
     gpu: str
     """Name of the GPU as nvidia-smi prints it."""
     vram_mib: Positive
@@ -130,7 +129,9 @@ class LocalThinking(_Local):
     engine: Literal["llamacpp", "vllm", "url"] = "llamacpp"
     """As for the instant model; url: an endpoint that runs elsewhere."""
     port: Port = 8002
-    """Loopback port of the platform; that of `url`."""
+    """Port of the platform; that of `url`."""
+    bind: Host = "127.0.0.1"
+    """Address that it listens on. Not loopback: gateways on other machines reach it there."""
     serverless: LocalServerless
     """What the platform is told, and held to."""
 

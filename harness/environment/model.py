@@ -11,6 +11,7 @@ from harness.environment.base import Strict
 from harness.environment.gate import Gate
 from harness.environment.gateway import Gateway
 from harness.environment.inference import Instant, Thinking
+from harness.environment.machines import Machines
 from harness.environment.supabase import Supabase
 from harness.environment.web import Web
 
@@ -47,6 +48,8 @@ class Environment(Strict):
     thinking: Thinking
     gateway: Gateway
     web: Web
+    machines: Machines | None = None
+    """The machines that the providers docker, pod and host deploy to."""
     drills: bool
     """Whether checks may stop and kill things here to see the stack notice and recover."""
     not_applicable: dict[str, str] = Field(default_factory=dict)

@@ -12,10 +12,12 @@ from pydantic.fields import FieldInfo
 from harness.environment.base import HOST_PATTERN
 from harness.environment.explain import is_secret
 from harness.environment.gate import Approver, Freeze, Runner
+from harness.environment.machines import Allow, Machine
 from harness.environment.model import COMPONENTS, Environment, Waiver
 
 __all__ = ["fields_text"]
 
+_LISTED = ("Allow", "Machine", "Waiver")
 _LEAVES = {str: "text", int: "whole number", float: "number", bool: "true or false"}
 
 
@@ -26,6 +28,8 @@ def fields_text() -> str:
         for model in _models(Environment.model_fields[component].annotation):
             providers = " or ".join(map(str, get_args(model.model_fields["provider"].annotation)))
             blocks.append(_block(f"`{component}` with `provider: {providers}`", model))
+    blocks.append(_block("`machines.hosts`, each", Machine))
+    blocks.append(_block("`machines.hosts[].allows`, each", Allow))
     blocks.append(_block("`waivers`, each", Waiver))
     blocks.append(_block("`gate.runners`, each", Runner))
     blocks.append(_block("`gate.approvals.approvers`, each", Approver))
@@ -99,7 +103,7 @@ def _named(annotation: Any) -> str:
 
 
 def _plural(word: str) -> str:
-    return "mappings (see below)" if word == "Waiver" else f"{word}s"
+    return "mappings (see below)" if word in _LISTED else f"{word}s"
 
 
 def _default(field: FieldInfo) -> str:

@@ -7,8 +7,9 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from harness.environment.base import Host, Port, SecretReference, Strict, Url
+from harness.environment.machines import MachineName
 
-__all__ = ["CloudSupabase", "LocalSupabase", "Supabase"]
+__all__ = ["CloudSupabase", "HostSupabase", "LocalSupabase", "Supabase"]
 
 
 class _Supabase(Strict):
@@ -64,4 +65,22 @@ class CloudSupabase(_Supabase):
     """Supabase's Management API."""
 
 
-Supabase = Annotated[LocalSupabase | CloudSupabase, Field(discriminator="provider")]
+class HostSupabase(_Supabase):
+    """PostgreSQL and PostgREST under systemd on a machine of one's own, reached over ssh."""
+
+    provider: Literal["host"]
+    host: MachineName
+    """The database machine (a name from `machines.hosts`)."""
+    postgres_major: Literal[17] = 17
+    """Major version of PostgreSQL."""
+    database_port: Port = 5432
+    """Port of PostgreSQL on the private network."""
+    api_port: Port = 3000
+    """Port of the Data API on the private network; the load balancer leads `api_url` there."""
+    backup_max_age_hours: Annotated[int, Field(ge=1)] = 24
+    """The latest backup must not be older."""
+    seed: bool = False
+    """Whether supabase/seed.sql is applied to a new database."""
+
+
+Supabase = Annotated[LocalSupabase | HostSupabase | CloudSupabase, Field(discriminator="provider")]

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from unittest import mock
 
 import pytest
 
 from harness.checks import live
+from harness.checks.rollout import RollsOut
 from harness.environment.loader import load
 from harness.evidence import Evidence, Verdict
 from harness.providers import web_build
@@ -43,16 +45,11 @@ def test_a_gateway_of_another_release_is_named(gateway_stack: RealStack, release
     assert live.gateway_is_released(stack).verdict is Verdict.BLOCKED
 
 
-class Container:
-    """A provider whose containers run an image."""
-
-    component = "gateway"
-
-    def __init__(self, digest: str) -> None:
-        self._digest = digest
-
-    def live_images(self) -> dict[str, str]:
-        return {"gateway-1": self._digest}
+def rolling(digest: str) -> RollsOut:
+    """A provider whose one container runs the image ``digest``."""
+    provider = mock.create_autospec(RollsOut, instance=True)
+    provider.running.return_value = {"gateway-1": digest}
+    return provider
 
 
 def test_a_container_of_another_image_is_named(gateway_stack: RealStack, release: Release) -> None:
@@ -65,9 +62,9 @@ def test_a_container_of_another_image_is_named(gateway_stack: RealStack, release
     stack = Stack(real.root, real.state, environment, SecretStore(real.root, real.state))
     artefacts = {"gateway-source": f"sha256:{source_digest(real.root)}", "gateway-image": OTHER}
     stack.release = replace(release, artefacts=artefacts)
-    stack.providers["gateway"] = Container(OTHER)  # type: ignore[assignment]
+    stack.providers["gateway"] = rolling(OTHER)  # type: ignore[assignment]
     assert live.gateway_is_released(stack).verdict is Verdict.HOLDS
-    stack.providers["gateway"] = Container("sha256:" + "f" * 64)  # type: ignore[assignment]
+    stack.providers["gateway"] = rolling("sha256:" + "f" * 64)  # type: ignore[assignment]
     assert told(live.gateway_is_released(stack)) == (OTHER, "sha256:" + "f" * 64)
     stack.providers["gateway"] = gateway_stack.gateway
     assert live.gateway_is_released(stack).verdict is Verdict.BLOCKED, "nothing reads the image back"

@@ -220,7 +220,12 @@ class Second:
         )
         project.write("environments/staging.yaml", text)
         project.edit("features/gateway.feature", "Then it is refuted", "Then it holds")
-        for file in ("gateway/app.py", "requirements.txt", "supabase/rollbacks/20260101000000_a.sql"):
+        for file in (
+            "gateway/app.py",
+            "requirements-gateway.txt",
+            "Dockerfile",
+            "supabase/rollbacks/20260101000000_a.sql",
+        ):
             project.write(file, "")
         project.write("supabase/migrations/20260101000000_a.sql", "select 1;\n")
         project.write("web/package.json", "{}\n")

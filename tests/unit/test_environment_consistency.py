@@ -141,3 +141,51 @@ def test_an_override_replaces_a_value_and_a_port_takes_its_url_along(root: Path)
 def test_a_wrong_override_names_the_option(root: Path, setting: str, message: str) -> None:
     (problem,) = problems(root, overrides=[setting])
     assert problem.startswith(message)
+
+
+# --- machines ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        (
+            "hosts: [gateway-1]",
+            "hosts: [gatway-1]",
+            "gateway.hosts[0]: there is no machine gatway-1 (did you mean gateway-1?)",
+        ),
+        (
+            "  host: instant\n",
+            "  host: instnt\n",
+            "instant.host: there is no machine instnt (did you mean instant?)",
+        ),
+        ("balancer: balancer", "balancer: proxy", "gateway.balancer: there is no machine proxy"),
+        (
+            "sources: [balancer, operator]",
+            "sources: [balancr, operator]",
+            "machines.hosts[1].allows[1].sources[0]: there is no machine balancr (did you mean balancer?)",
+        ),
+        ("- name: instant\n", "- name: balancer\n", "machines.hosts[2].name: balancer is declared twice"),
+        ("private_address: 100.72.0.31", "private_address: 10.0.0.1", "10.0.0.1 is not in 100.64.0.0/10"),
+        ("private_address: 100.72.0.31", "private_address: nowhere", "machines.hosts[2].private_address:"),
+        (
+            "      private_address: 100.72.0.31\n",
+            "",
+            "machines.hosts[2].allows[1].over: instant has no private_address",
+        ),
+        ("range: 100.64.0.0/10", "range: 100.64.0.0/99", "machines.private_network.range:"),
+    ],
+)
+def test_machines_that_do_not_fit_are_named(root: Path, old: str, new: str, message: str) -> None:
+    edit(root, "staging", (old, new))
+    assert any(message in problem for problem in problems(root, "staging")), problems(root, "staging")
+
+
+def test_a_component_on_machines_needs_machines(root: Path) -> None:
+    path = root / "environments" / "staging.yaml"
+    text = path.read_text()
+    begin, end = text.index("machines:\n"), text.index("drills:")
+    path.write_text(text[:begin] + text[end:])
+    found = problems(root, "staging")
+    for place in ("gateway.hosts[0]", "gateway.balancer", "instant.host"):
+        assert any(f"{place}: names the machine" in problem for problem in found), found

@@ -99,9 +99,13 @@ def test_staging_and_production_share_no_secret_no_url_and_no_database() -> None
     staging, production = (load(name, ROOT).environment for name in ("staging", "production"))
     assert not {r for _, r in secret_fields(staging)} & {r for _, r in secret_fields(production)}
     for component in COMPONENTS:
-        for field in ("url", "api_url", "host", "hosts", "database_host", "project_ref", "endpoint_id"):
+        for field in ("url", "api_url", "database_host", "project_ref", "endpoint_id"):
             mine = getattr(getattr(staging, component), field, None)
             assert mine is None or mine != getattr(getattr(production, component), field)
+    machines = [environment.machines for environment in (staging, production)]
+    mine, other = ({host.address for host in part.hosts} for part in machines if part)
+    assert mine
+    assert not mine & other
 
 
 def test_releases_come_from_local_through_staging_and_only_production_has_no_drills() -> None:

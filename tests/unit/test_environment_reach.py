@@ -41,7 +41,7 @@ def test_every_missing_secret_and_every_host_is_named_at_once(staging, tmp_path:
     state = tmp_path / "state"
     found = "\n".join(str(problem) for problem in preflight(staging, SecretStore(tmp_path, state)))
     references = [(dotted(path), reference) for path, reference in secret_fields(staging)]
-    assert len(references) == 16
+    assert len(references) == 15
     for path, reference in references:
         assert f"{path}: the environment variable {reference.removeprefix('env:')} is not set" in found
     for host, port in reach.targets(staging):
@@ -51,11 +51,12 @@ def test_every_missing_secret_and_every_host_is_named_at_once(staging, tmp_path:
 
 @pytest.mark.usefixtures("nothing_resolves")
 def test_a_secret_of_two_places_is_one_problem(staging, tmp_path: Path) -> None:
-    gateway = staging.gateway.model_copy(update={"ssh_key": staging.gateway.metrics_token})
+    gateway = staging.gateway.model_copy(update={"database_password": staging.gateway.metrics_token})
     environment = staging.model_copy(update={"gateway": gateway})
     found = [str(problem) for problem in preflight(environment, SecretStore(tmp_path, tmp_path))]
     expected = (
-        "gateway.metrics_token, gateway.ssh_key: the environment variable STAGING_METRICS_TOKEN is not set"
+        "gateway.metrics_token, gateway.database_password: "
+        "the environment variable STAGING_METRICS_TOKEN is not set"
     )
     assert found.count(expected) == 1
 

@@ -122,7 +122,7 @@ def test_the_pipeline_itself_is_clean(argv: list[str], tmp_path: Path) -> None:
             "template-injection",
         ),
         (ACTIONLINT, "needs: [build]", "needs: [biuld]", "biuld"),
-        (ACTIONLINT, "steps.image.outputs.pushed", "stepps.image.outputs.pushed", "stepps"),
+        (ACTIONLINT, "secrets.LOCAL_RUNNER_KEY", "secretts.LOCAL_RUNNER_KEY", "secretts"),
     ],
 )
 def test_a_mistake_is_seen(argv: list[str], old: str, new: str, told: str, tmp_path: Path) -> None:

@@ -1,0 +1,1 @@
+"""Machines reached over ssh: the transport, what is read from them, what is written to them."""
