@@ -59,7 +59,7 @@ def prepare(root: Path, runner: Signer, dana: Signer) -> None:
     text = path.read_text()
     old = re.findall(r"ed25519:\S+", text)
     text = text.replace(old[0], runner.public.text).replace(old[1], dana.public.text)
-    path.write_text(re.sub(r"(?ms)^  freezes:.*?(?=^drills:)", "", text))
+    path.write_text(re.sub(r"(?ms)^  freezes:.*?(?=^[a-z])", "", text))
     subprocess.run([*git, "-C", str(root), "add", "--all"], check=True)
     subprocess.run([*git, "-C", str(root), "commit", "--quiet", "-m", "for measuring"], check=True)
 

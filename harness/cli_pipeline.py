@@ -14,6 +14,8 @@ from harness.errors import HarnessError, Problem
 
 __all__ = ["mount"]
 
+_NAMED = 3  # things that are out of reach, before the rest is only counted
+
 
 def mount(app: typer.Typer) -> None:
     """Add the command to ``app``."""
@@ -44,20 +46,21 @@ def _walk(environment: Environment, root: Path) -> bool:
     """Deploy and prove, or only ask; false when it was tried and did not pass."""
     name = environment.environment
     lacking = _lacking(environment, root)
-    dry = bool(environment.gate.approvals)
+    dry, closed = bool(environment.gate.approvals), False
     if environment.predecessor is not None:
         promotion, secrets = promotion_of(root, name, None, None, None)
         decision = promotion.decide()
         say(promotion, decision)
         _, page = write_page(promotion, decision, secrets)
         console.print(f"  page      {page}", style="dim", markup=False)
-        if dry or lacking or not decision.open:
-            why = "approvals are asked for" if dry else f"{len(lacking)} things are out of reach from here"
-            why = why if decision.open or dry else "its gate is closed"
-            console.print(f"  dry run: nothing was deployed to {name}: {why}", markup=False)
-            for problem in [] if dry else lacking[:3]:
-                console.print(f"    {problem}", style="dim", markup=False)
-            return True
+        closed = not decision.open
+    if dry or closed or lacking:
+        reach = f"out of reach from here ({len(lacking)} problems)"
+        why = "approvals are asked for" if dry else "its gate is closed" if closed else reach
+        console.print(f"  dry run: nothing was deployed to {name}: {why}", markup=False)
+        for problem in [] if dry else lacking[:_NAMED]:
+            console.print(f"    {problem}", style="dim", markup=False)
+        return True
     argv = [sys.executable, "-m", "pytest", "-p", "no:hypothesispytest", "--env", name, "features/"]
     return subprocess.run(argv, cwd=root, check=False).returncode == 0
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import datetime as dt
 import functools
+import re
 import subprocess
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -52,17 +53,15 @@ def write_tree(root: Path, ssh_public: str = "") -> Path:
     """The repository, with keys of ours in its environment files, and no freeze."""
     make_tree(root)
     production, staging = (root / "environments" / f"{name}.yaml" for name in ("production", "staging"))
-    text = production.read_text()
-    head, _, rest = text.partition("  runners:")
-    rest = rest.partition("\ndrills:")[2]
     sam = f"      - name: sam\n        key: {ssh_public}\n" if ssh_public else ""
-    production.write_text(
-        f"{head}  runners:\n    - name: pipeline\n      key: {RUNNER.public.text}\n"
+    demands = (
+        f"  runners:\n    - name: pipeline\n      key: {RUNNER.public.text}\n"
         f"    - name: second\n      key: {OTHER_RUNNER.public.text}\n"
         "  maximum_age_hours: 12\n  approvals:\n    count: 1\n    approvers:\n"
-        f"      - name: dana\n        key: {DANA.public.text}\n        accounts: [dana-at-forge]\n"
-        f"{sam}\ndrills:{rest}"
+        f"      - name: dana\n        key: {DANA.public.text}\n        accounts: [dana-at-forge]\n{sam}\n"
     )
+    rest_of_gate = re.compile(r"^  runners:.*?(?=^[a-z])", re.MULTILINE | re.DOTALL)
+    production.write_text(rest_of_gate.sub(demands, production.read_text()))
     text = staging.read_text()
     old = text.partition("ed25519:")[2].partition("\n")[0]
     staging.write_text(text.replace(f"ed25519:{old}", LOCAL_RUNNER.public.text))

@@ -91,7 +91,7 @@ def test_a_migration_that_is_not_of_the_release_is_named(
     )
     expected, observed = told(live.schema_is_released(database_stack))
     assert "by_hand" not in expected
-    assert observed.endswith("20261102000000_by_hand.sql")
+    assert "20261102000000_by_hand.sql" in observed
     fewer = dict(list(release.migrations.items())[:-1])
     database_stack.release = replace(release, migrations=fewer)
     assert live.schema_is_released(database_stack).verdict is Verdict.REFUTED

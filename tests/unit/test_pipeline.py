@@ -14,6 +14,7 @@ import yaml
 from harness import cli_pipeline
 from harness.environment.explain import secret_fields
 from harness.environment.loader import load
+from harness.errors import Problem
 from tests.attack.stand import write_tree
 from tests.promotion_stand import Deposit
 
@@ -138,7 +139,10 @@ def test_a_mistake_is_seen(argv: list[str], old: str, new: str, told: str, tmp_p
 
 @pytest.fixture
 def deposit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Deposit:
-    monkeypatch.setattr(cli_pipeline, "_lacking", lambda environment, root: [])
+    missing = Problem("instant.host", "10.86.1.31:22 cannot be reached: no answer within 2 s")
+    monkeypatch.setattr(
+        cli_pipeline, "_lacking", lambda e, root: [missing] if e.environment == "rehearsal" else []
+    )
     return Deposit(write_tree(tmp_path / "tree"))
 
 
@@ -171,6 +175,8 @@ def test_a_walk_deploys_where_it_can_and_asks_everywhere(
     ]
     assert places == sorted(places)
     assert "gateway-image: missing" in text
+    assert "dry run: nothing was deployed to rehearsal: out of reach from here (1 problems)" in text
+    assert "10.86.1.31:22 cannot be reached" in text
     assert "dry run: nothing was deployed to staging: its gate is closed" in text
     assert "dry run: nothing was deployed to production: approvals are asked for" in text
     assert "the pipeline has been walked to its end" in text
