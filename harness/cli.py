@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from harness import cli_approve, cli_history, cli_pipeline, cli_promotion, cli_release
+from harness.db_cli import app as db_app
 from harness.errors import HarnessError
 from harness.rehearsal.cli import app as rehearsal
 from harness.secrets import redact
@@ -27,6 +28,7 @@ app = typer.Typer(
 )
 for commands in (cli_release, cli_promotion, cli_approve, cli_history, cli_pipeline):
     commands.mount(app)
+app.add_typer(db_app, name="db")
 app.add_typer(rehearsal, name="rehearsal")
 console = Console(highlight=False, emoji=False)  # file.py:100: is a line
 Env = Annotated[str, typer.Option("--env", help="Environment: the name of a file in environments/.")]

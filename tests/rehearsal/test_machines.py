@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import socket
 import ssl
 import subprocess
 import time
+from pathlib import Path
 
 import docker
 import httpx
@@ -15,9 +18,11 @@ from harness.errors import HarnessError, Unreachable
 from harness.hosts.facts import Facts
 from harness.hosts.private_network import status_of
 from harness.hosts.ssh import Remote
+from harness.rehearsal import network
 from harness.rehearsal.keys import SshKey, ssh_key
 from harness.waiting import wait_until
-from tests.rehearsal.conftest import Rehearsal, copy_of
+from tests.rehearsal.conftest import Rehearsal, copy_of, free_number, run
+from tests.rehearsal.sniffer import packets_on
 
 SERVERS = ("balancer", "gateway-1", "gateway-2", "instant", "database")
 VANTAGES = ("outsider", "client")
@@ -132,32 +137,36 @@ def test_the_reader_sees_the_peers_that_there_are(rehearsal: Rehearsal, remote: 
 def test_the_reader_says_that_a_machine_is_off_the_private_network(
     rehearsal: Rehearsal, remote: Remote
 ) -> None:
-    network = rehearsal.topology.machines.private_network
+    private = rehearsal.topology.machines.private_network
     facts = Facts(remote)
     try:
         remote.run("database", ["systemctl", "stop", "wg-quick@wg0"], sudo=True).require()
-        status = status_of(network, facts.read("database", ["peers", "addresses"]))
+        status = status_of(private, facts.read("database", ["peers", "addresses"]))
         assert status.problem == "there is no interface wg0 with an address"
     finally:
         remote.run("database", ["systemctl", "start", "wg-quick@wg0"], sudo=True).require()
-    assert status_of(network, facts.read("database", ["peers", "addresses"])).problem == ""
+    assert status_of(private, facts.read("database", ["peers", "addresses"])).problem == ""
 
 
 # --- containment -------------------------------------------------------------------------------------
 
 
-def outside() -> str:
-    """The router of this machine: the nearest thing that is not it."""
-    words = subprocess.run(
-        ["ip", "route", "get", "198.51.100.1"], capture_output=True, text=True, check=False
-    )
-    parts = words.stdout.split()
-    return parts[parts.index("via") + 1] if "via" in parts else "198.51.100.1"
+OUTSIDE = "198.51.100.1"
+"""An address of nobody (RFC 5737): asking for it takes the way to everybody."""
+
+
+def way_out() -> str:
+    """The interface by which this machine reaches the outside; loopback where it does not."""
+    shown = subprocess.run(
+        ["ip", "route", "get", OUTSIDE], capture_output=True, text=True, check=False
+    ).stdout
+    words = shown.split()
+    return words[words.index("dev") + 1] if "dev" in words else "lo"
 
 
 @pytest.mark.parametrize("machine", ["gateway-1", "client"])
 def test_no_machine_has_a_way_out(remote: Remote, machine: str) -> None:
-    said = remote.run(machine, ["ping", "-c1", "-W1", outside()])
+    said = remote.run(machine, ["ping", "-c1", "-W1", OUTSIDE])
     assert "Network is unreachable" in said.stderr.decode()
 
 
@@ -165,22 +174,19 @@ def test_no_machine_has_a_way_out(remote: Remote, machine: str) -> None:
 def test_a_machine_that_makes_itself_a_way_out_gets_nowhere(
     rehearsal: Rehearsal, remote: Remote, machine: str
 ) -> None:
-    operator = rehearsal.topology.machines.operator
-    before = dropped(rehearsal)
-    remote.run(machine, ["ip", "route", "add", "default", "via", operator], sudo=True).require()
-    try:
-        assert remote.run(machine, ["ping", "-c2", "-i0.2", "-W1", outside()]).status != 0
-    finally:
-        remote.run(machine, ["ip", "route", "del", "default"], sudo=True).require()
-    assert dropped(rehearsal) >= before + 2, "it was not this machine that dropped the packets"
-
-
-def dropped(rehearsal: Rehearsal) -> int:
-    """Packets from the rehearsal's bridge to elsewhere that Docker's isolation has dropped."""
-    argv = ["iptables", "-nvxL", "DOCKER-ISOLATION-STAGE-1"]
-    shown = subprocess.run(argv, capture_output=True, text=True, check=True).stdout
-    rules = [line.split() for line in shown.splitlines() if rehearsal.topology.bridge in line]
-    return sum(int(rule[0]) for rule in rules if "DROP" in rule and rule[5] == rehearsal.topology.bridge)
+    topology = rehearsal.topology
+    address = topology.machines.host(machine).address
+    sniffed = (packets_on(interface, topology.network) for interface in (topology.bridge, way_out()))
+    default = ["default", "via", topology.machines.operator]
+    with contextlib.ExitStack() as stack:
+        inside, outside = (stack.enter_context(each) for each in sniffed)
+        remote.run(machine, ["ip", "route", "add", *default], sudo=True).require()
+        try:
+            assert remote.run(machine, ["ping", "-c2", "-i0.2", "-W1", OUTSIDE]).status != 0
+        finally:
+            remote.run(machine, ["ip", "route", "del", *default], sudo=True).require()
+    assert inside.count(f"{address} > {OUTSIDE}") == 2, "nothing was sent: the test proves nothing"
+    assert outside == []
 
 
 def test_a_name_of_the_outside_is_refused_at_once(remote: Remote) -> None:
@@ -189,12 +195,26 @@ def test_a_name_of_the_outside_is_refused_at_once(remote: Remote) -> None:
 
 
 def test_without_the_bridge_the_addresses_lead_nowhere(rehearsal: Rehearsal) -> None:
-    """The route that answers where the bridge is missing, asked past the bridge's own."""
-    shown = subprocess.run(
-        ["ip", "route", "show", "type", "unreachable"], capture_output=True, text=True, check=True
-    ).stdout
-    for network in (rehearsal.topology.network, rehearsal.topology.private):
-        assert f"unreachable {network} metric" in shown
+    """What stands behind the bridge's own route, should the bridge be missing."""
+    shown = run("ip", "route", "show", "type", "unreachable")
+    for contained in (rehearsal.topology.network, rehearsal.topology.private):
+        assert f"unreachable {contained} metric" in shown
+
+
+def test_where_nothing_is_raised_contained_addresses_are_unreachable(
+    engine: docker.DockerClient, tmp_path: Path
+) -> None:
+    number = free_number()
+    unraised = copy_of(tmp_path, f"contained-{number}", number)
+    address = unraised.topology.hosts[0].address
+    network.contain(unraised.topology)
+    try:
+        with socket.socket() as probe, pytest.raises(OSError, match="No route to host"):
+            probe.connect((address, 22))
+        network.contain(unraised.topology)  # again, which changes nothing
+    finally:
+        assert network.release(unraised.topology)
+    assert not network.release(unraised.topology)
 
 
 # --- certificates, registry --------------------------------------------------------------------------

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -12,38 +11,23 @@ from pathlib import Path
 from typing import Any
 
 import docker
-from docker.errors import DockerException, ImageNotFound
-from docker.models.images import Image
 
 from harness.environment.gateway import DockerGateway as Declared
-from harness.errors import DeployError, HarnessError, NoProvider, Unreachable
+from harness.errors import DeployError
 from harness.hosts import firewall
-from harness.hosts.lock import DeployLock, deploy_lock
+from harness.hosts.lock import DeployLock
 from harness.providers.base import Deployment, Plan, Progress, was_done
-from harness.providers.docker import image
-from harness.providers.docker.balancer import Balancer
-from harness.providers.docker.engine import Engine, Shape, settings_print
-from harness.providers.docker.image import Reference
+from harness.providers.docker import archive, image
+from harness.providers.docker.engine import Engine
 from harness.providers.docker.plan import GatewayState, Slot, Step, Version, steps
 from harness.providers.docker.rollout import Rollout
+from harness.providers.docker.site import CONTAINER, Site, local_engine
 from harness.providers.docker.variants import BAD, GOOD, push_variant
-from harness.providers.gateway_environment import (
-    Settings,
-    fingerprint,
-    gateway_settings,
-    source_digest,
-    source_release,
-)
+from harness.providers.gateway_environment import source_digest, source_release
 from harness.providers.machine_programs import MachineProgram
-from harness.redaction import redact
 from harness.stack import Stack
 
 __all__ = ["DockerGateway"]
-
-CONTAINER = "gateway"
-ENGINE_SOCKET = "/var/run/docker.sock"
-_ENGINE_SECONDS = 120
-"""An engine that pulls or stops something may take this long to answer."""
 
 
 class DockerGateway:
@@ -52,53 +36,36 @@ class DockerGateway:
     component = "gateway"
 
     def __init__(self, stack: Stack) -> None:
-        self._stack = stack
+        self._stack, self.site = stack, Site(stack)
 
     # --- what is declared ------------------------------------------------------------------------
 
     @property
-    def declared(self) -> Declared:
-        """The gateway's part of the environment file."""
-        declared = self._stack.environment.gateway
-        if not isinstance(declared, Declared):
-            raise NoProvider(f"the docker provider cannot deploy a gateway by {declared.provider!r}")
-        return declared
-
-    @property
     def release(self) -> str:
         """What every gateway must call itself; the same sources are the same release."""
-        return source_release(self._stack.root)
-
-    @property
-    def reference(self) -> Reference:
-        """Where the image is kept."""
-        return Reference(self.declared.registry, self.declared.image)
+        return self.site.release
 
     def declared_settings(self) -> dict[str, str]:
         """Variable: fingerprint, as the environment file declares them."""
-        return {name: fingerprint(value) for name, value in self._settings().items()}
-
-    def version(self, digest: str) -> Version:
-        """The version that a gateway from the image ``digest`` with the declared settings is."""
-        return Version(digest, settings_print(self.declared_settings(), self._shape().print))
+        return self.site.settings_prints()
 
     # --- plan and deploy -------------------------------------------------------------------------
 
     def plan(self) -> Plan:
         """What a deploy would change, by name. Reads only."""
         digest = f"sha256:{source_digest(self._stack.root)}"
-        changes = list(firewall.drift(self._stack.fleet, self._machines()))
-        balancer = self._balancer()
+        changes = list(firewall.drift(self._stack.fleet, self.site.machines()))
+        balancer = self.site.balancer()
         configured = balancer.configured()
         if not configured:
             changes.append(f"configure haproxy on {balancer.machine}")
-        with _local_engine() as client:
-            built = image.found(client, self.reference, self.release)
+        with local_engine() as client:
+            built = image.found(client, self.site.reference, self.release)
         if not built:
             changes.append(f"build {self.release}")
-        with self.rollout() as rollout:
+        with self.site.rollout() as rollout:
             states = rollout.states(balanced=configured)
-            changes += self._changes(states, rollout, self.version(built or "not built"))
+            changes += self._changes(states, rollout, self.site.version(built or "not built"))
         return Plan(self.component, digest, tuple(changes))
 
     def deploy(self, progress: Progress) -> Deployment:
@@ -109,44 +76,23 @@ class DockerGateway:
                 ready (what served before serves again).
         """
         started = time.monotonic()
-        stack, balancer = self._stack, self._balancer()
+        stack, balancer = self._stack, self.site.balancer()
         progress("taking the deploy lock")
-        with self.locked() as lock:
-            changes = list(firewall.prepare(stack.fleet, self._machines(), progress))
+        with self.site.locked() as lock:
+            changes = list(firewall.prepare(stack.fleet, self.site.machines(), progress))
             digest, built = self._image(progress)
             changes += built
             if not balancer.configured():
                 progress("configuring haproxy")
                 balancer.configure()
                 changes.append(f"configure haproxy on {balancer.machine}")
-            with self.rollout(before=lambda _: lock.require(), progress=progress) as rollout:
-                target = self.version(digest)
+            with self.site.rollout(before=lambda _: lock.require(), progress=progress) as rollout:
+                target = self.site.version(digest)
                 changes += self._changes(rollout.states(), rollout, target)
                 rollout.run(target)
         done = tuple(map(was_done, changes))
         source = f"sha256:{source_digest(stack.root)}"
         return Deployment(self.component, source, done, time.monotonic() - started)
-
-    @contextlib.contextmanager
-    def rollout(
-        self,
-        before: Rollout.Before = lambda _: None,
-        progress: Progress = lambda _: None,
-        settings: Settings | None = None,
-    ) -> Iterator[Rollout]:
-        """The machines' engines and the balancer, connected for the block."""
-        with contextlib.ExitStack() as held:
-            engines = {
-                name: held.enter_context(self._engine(name, settings)) for name in self.declared.hosts
-            }
-            yield Rollout(
-                engines,
-                self._balancer(),
-                drain_seconds=self.declared.drain_seconds,
-                pulling=self._pulling,
-                before=before,
-                progress=progress,
-            )
 
     # --- what is there ---------------------------------------------------------------------------
 
@@ -156,7 +102,7 @@ class DockerGateway:
         Raises:
             DeployError: when one of them does not run.
         """
-        with self.rollout() as rollout:
+        with self.site.rollout() as rollout:
             found = {name: engine.live_settings() for name, engine in rollout.engines.items()}
         for name, settings in found.items():
             if not settings:
@@ -166,7 +112,7 @@ class DockerGateway:
 
     def running(self) -> dict[str, str]:
         """Machine: digest of the image that its gateway runs; nothing where none runs."""
-        with self.rollout() as rollout:
+        with self.site.rollout() as rollout:
             states = rollout.states()
         return {
             s.machine: s.current.version.digest if s.current and s.current.running else "" for s in states
@@ -178,35 +124,13 @@ class DockerGateway:
         Raises:
             DeployError: when it was not built, or the engine of this machine cannot fetch it.
         """
-        with _local_engine() as client:
-            digest = self.built(client)
-            path = self._stack.state / f"gateway-image-{digest.removeprefix('sha256:')[:16]}.tar"
-            if path.exists():
-                return path
-            for older in self._stack.state.glob("gateway-image-*"):
-                older.unlink()
-            part = path.with_suffix(".part")
-            with part.open("wb") as file:
-                for piece in self._local_image(client, digest).save(named=True):
-                    file.write(piece)
-            return part.rename(path)
+        with local_engine() as client:
+            return archive.saved(client, self.site.reference, self._built(client), self._stack.state)
 
     def trial(self) -> dict[str, int | str]:
         """Start the image beside a deployed gateway; path: status, or what went wrong."""
-        with self.rollout() as rollout:
+        with self.site.rollout() as rollout:
             return next(iter(rollout.engines.values())).trial(Slot.CURRENT)
-
-    def built(self, client: docker.DockerClient) -> str:
-        """The digest of this release's image in the registry.
-
-        Raises:
-            DeployError: when it is not there.
-        """
-        digest = image.found(client, self.reference, self.release)
-        if not digest:
-            what = f"{self.reference.registry} has no image of {self.release}"
-            raise DeployError("gateway", what, "deploy the gateway")
-        return digest
 
     def released(self) -> str:
         """The digest of this release's image in the registry.
@@ -214,23 +138,23 @@ class DockerGateway:
         Raises:
             DeployError: when it is not there.
         """
-        with _local_engine() as client:
-            return self.built(client)
+        with local_engine() as client:
+            return self._built(client)
 
     def confinement(self) -> dict[str, dict[str, Any]]:
         """Machine: how its gateway's container is held (see :meth:`Engine.confinement`)."""
-        with self.rollout() as rollout:
+        with self.site.rollout() as rollout:
             return {name: engine.confinement() for name, engine in rollout.engines.items()}
 
     def kept(self) -> dict[str, str]:
         """Machine: digest of the image that it would go back to; nothing where there is none."""
-        with self.rollout() as rollout:
+        with self.site.rollout() as rollout:
             states = rollout.states()
         return {s.machine: s.previous.version.digest if s.previous else "" for s in states}
 
     def try_kept(self) -> dict[str, dict[str, int | str]]:
         """Start what each machine would go back to beside what serves there; what it answers."""
-        with self.rollout() as rollout, ThreadPoolExecutor(len(rollout.engines)) as pool:
+        with self.site.rollout() as rollout, ThreadPoolExecutor(len(rollout.engines)) as pool:
             answers = pool.map(lambda engine: engine.trial(Slot.PREVIOUS), rollout.engines.values())
             return dict(zip(rollout.engines, answers, strict=True))
 
@@ -244,10 +168,10 @@ class DockerGateway:
         kept = set(self.kept().values())
         if not bad and len(kept) == 1 and "" not in kept:
             return kept.pop()
-        with _local_engine() as client:
-            digest = self.built(client)
-            self._local_image(client, digest)
-            return push_variant(client, self.reference, digest, BAD if bad else GOOD)
+        with local_engine() as client:
+            digest = self._built(client)
+            archive.fetched(client, self.site.reference, digest)
+            return push_variant(client, self.site.reference, digest, BAD if bad else GOOD)
 
     def roll_to(self, digest: str) -> float:
         """Bring every gateway to the image ``digest``, with the settings that it ran with; the seconds.
@@ -257,16 +181,15 @@ class DockerGateway:
             DeployError: when somebody else deploys, or a step cannot be taken.
         """
         started = time.monotonic()
-        with self.locked() as lock, self.rollout(before=lambda _: lock.require()) as rollout:
+        with self.site.locked() as lock, self.site.rollout(before=lambda _: lock.require()) as rollout:
             held = [c.version for s in rollout.states() for c in (s.current, s.previous) if c]
             known = [version for version in held if version.digest == digest]
-            rollout.run(known[0] if known else self.version(digest))
+            rollout.run(known[0] if known else self.site.version(digest))
         return time.monotonic() - started
 
     def locked(self) -> AbstractContextManager[DeployLock]:
         """The deploy lock of this environment, held for the block."""
-        stack = self._stack
-        return deploy_lock(stack.remote, self.declared.balancer, stack.environment.environment)
+        return self.site.locked()
 
     def machine_programs(self) -> list[MachineProgram]:
         """The gateway's container on each of its machines."""
@@ -277,69 +200,32 @@ class DockerGateway:
                 machine=machine,
                 container=CONTAINER,
                 ready=partial(self._alive, machine),
-                ready_seconds=float(self.declared.ready_seconds),
+                ready_seconds=float(self.site.declared.ready_seconds),
             )
-            for machine in self.declared.hosts
+            for machine in self.site.declared.hosts
         ]
 
     # --- inside ----------------------------------------------------------------------------------
+
+    def _built(self, client: docker.DockerClient) -> str:
+        """The digest of this release's image in the registry.
+
+        Raises:
+            DeployError: when it is not there.
+        """
+        digest = image.found(client, self.site.reference, self.release)
+        if not digest:
+            what = f"{self.site.reference.registry} has no image of {self.release}"
+            raise DeployError("gateway", what, "deploy the gateway")
+        return digest
 
     def _alive(self, machine: str) -> bool:
         argv = ["docker", "exec", CONTAINER, "python", "-m", "gateway.probe"]
         return self._stack.remote.run(machine, argv).status == 0
 
-    def _settings(self) -> Settings:
-        return gateway_settings(self._stack.environment, self._stack.secrets, self.release)
-
-    def _machines(self) -> list[str]:
-        return [*self.declared.hosts, self.declared.balancer]
-
-    def _balancer(self) -> Balancer:
-        return Balancer(self._stack.environment, self._stack.remote)
-
-    def _shape(self) -> Shape:
-        declared = self.declared
-        return Shape(
-            self.reference,
-            declared.user,
-            declared.port,
-            name=CONTAINER,
-            ready_seconds=declared.ready_seconds,
-        )
-
-    @contextlib.contextmanager
-    def _engine(self, machine: str, settings: Settings | None) -> Iterator[Engine]:
-        with self._stack.remote.forwarded(machine, ENGINE_SOCKET) as path:
-            try:
-                client = docker.DockerClient(base_url=f"unix://{path}", timeout=_ENGINE_SECONDS)
-            except DockerException as error:
-                raise Unreachable(machine, f"its Docker engine: {redact(str(error))}") from error
-            with contextlib.closing(client):
-                yield Engine(machine, client, self._shape(), settings or self._settings())
-
-    @contextlib.contextmanager
-    def _pulling(self, machine: str) -> Iterator[None]:
-        """The registry, as ``machine`` sees it: one on loopback is led there over ssh."""
-        registry = self.reference.registry
-        way: AbstractContextManager[object] = contextlib.nullcontext()
-        if self.reference.on_loopback:
-            way = self._stack.remote.forwarded(machine, registry, reverse=True, here=registry)
-        with way:
-            yield
-
     def _image(self, progress: Progress) -> tuple[str, list[str]]:
         """The digest of this release's image, and what was done for it."""
-        return published(self._stack.root, self.declared, progress)
-
-    def _local_image(self, client: docker.DockerClient, digest: str) -> Image:
-        name = self.reference.at(digest)
-        try:
-            try:
-                return client.images.get(name)
-            except ImageNotFound:
-                return client.images.pull(name)
-        except DockerException as error:
-            raise DeployError("gateway", f"{name} cannot be fetched: {redact(str(error))}") from error
+        return published(self._stack.root, self.site.declared, progress)
 
     def _changes(self, states: Sequence[GatewayState], rollout: Rollout, target: Version) -> Iterator[str]:
         """What the rollout from ``states`` to ``target`` changes, in words."""
@@ -371,7 +257,7 @@ def published(root: Path, declared: Declared, progress: Progress) -> tuple[str, 
         HarnessError: when there is no Docker engine on this machine.
     """
     reference, release = image.Reference(declared.registry, declared.image), source_release(root)
-    with _local_engine() as client:
+    with local_engine() as client:
         digest = image.found(client, reference, release)
         if digest:
             return digest, []
@@ -381,23 +267,6 @@ def published(root: Path, declared: Declared, progress: Progress) -> tuple[str, 
         image.smoke_test(client, built, declared.user)
         progress(f"pushing to {reference.registry}")
         return image.push(client, built, reference), [f"build {release}"]
-
-
-@contextlib.contextmanager
-def _local_engine() -> Iterator[docker.DockerClient]:
-    """The engine of this machine, which builds and pushes.
-
-    Raises:
-        HarnessError: when there is none.
-    """
-    try:
-        client = docker.from_env(timeout=600)
-        client.ping()
-    except DockerException as error:
-        hint = "start Docker here, or set DOCKER_HOST; you may need to be in the group docker"
-        raise HarnessError(f"no Docker engine on this machine: {redact(str(error))} ({hint})") from error
-    with contextlib.closing(client):
-        yield client
 
 
 def _agreed(found: dict[str, dict[str, str]], variable: str) -> str:
