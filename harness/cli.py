@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from harness import database_cli
 from harness.errors import HarnessError
 from harness.secrets import redact
 
@@ -23,6 +24,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.add_typer(database_cli.app, name="db")
 console = Console(highlight=False, emoji=False)  # file.py:100: is a line
 Env = Annotated[str, typer.Option("--env", help="Environment: the name of a file in environments/.")]
 Set = Annotated[list[str] | None, typer.Option("--set", help="Override a setting: path=value.")]

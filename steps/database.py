@@ -5,7 +5,7 @@ from __future__ import annotations
 from pytest_bdd import then
 
 from harness.asking import Ask
-from harness.checks import backups, database, migrations, rls, rls_declared, service_key, storage
+from harness.checks import backups, database, migrations, rls, service_key, storage
 
 
 @then("its owner and the service role see a planted row of every table, and nobody else does")
@@ -25,12 +25,12 @@ def _(ask: Ask) -> None:
 
 @then("every table, view and function of the exposed schema is declared and bound to its owner")
 def _(ask: Ask) -> None:
-    ask(rls_declared.declared)
+    ask(rls.declared)
 
 
 @then("Supabase's own security advisors have nothing to warn of")
 def _(ask: Ask) -> None:
-    ask(rls_declared.advised)
+    ask(rls.advised)
 
 
 @then("every storage bucket is private and limited exactly as declared")

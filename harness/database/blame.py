@@ -1,0 +1,277 @@
+"""From what was seen to who is to blame: the policy, grant, view or function, and the SQL that mends it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+from harness.database.catalogue import Catalogue, Function, Policy, Relation, quoted
+from harness.database.declaration import Declaration, Rule
+from harness.database.findings import Found
+from harness.database.oracle import Actor, Subject, record
+from harness.database.prober import Prober, Sighting
+
+__all__ = ["blamed", "policy_title", "rule_sql"]
+
+_ORDER = ("foreign-read", "foreign-update", "foreign-delete", "owner-reassigned", "forged-insert")
+_EXPECTED = {
+    "foreign-read": "only those whom the declaration lets read a row see it",
+    "foreign-update": "only those whom the declaration lets change a row change it",
+    "foreign-delete": "only those whom the declaration lets delete a row delete it",
+    "owner-reassigned": "an update leaves a row within what its writer may write",
+    "forged-insert": "nobody makes rows in another's name",
+}
+
+
+def policy_title(policy: Policy, relation: Relation) -> str:
+    """As SQL names a policy."""
+    return f'policy "{policy.name}" on {relation.title}'
+
+
+def blamed(prober: Prober, sightings: list[Sighting]) -> list[Found]:
+    """One finding a culprit; what merely follows from another finding is left out."""
+    judge = _Judge(prober)
+    pairs = [(found, sighting) for sighting in sightings for found in judge.of(sighting)]
+    return _without_consequences(prober.catalogue, _gathered(pairs))
+
+
+@dataclass
+class _Judge:
+    prober: Prober
+
+    @property
+    def catalogue(self) -> Catalogue:
+        return self.prober.catalogue
+
+    def of(self, sighting: Sighting) -> list[Found]:
+        if sighting.kind == "missing-access":
+            return [self._missing(sighting)]
+        if sighting.kind == "policy-error":
+            return [self._error(sighting)]
+        relation, actor = sighting.subject.relation, sighting.actor
+        if relation.table and not relation.rls:
+            return [self._found(sighting, relation.title, "rls-disabled", "row level security is off",
+                                f"alter table {relation.title} enable row level security;")]  # fmt: skip
+        if self.catalogue.bypasses(actor.role):
+            return [self._found(sighting, f"role {actor.role}", "role-bypasses-rls", f"{actor.role} bypasses row level security",
+                                f"alter role {quoted(actor.role)} nobypassrls nosuperuser;")]  # fmt: skip
+        if relation.owner in self.catalogue.inherited(actor.role) and not relation.forced:
+            return [self._found(sighting, relation.title, "owner-bypasses-rls", f"{actor.role} has the rights of its owner {relation.owner}",
+                                f"alter table {relation.title} force row level security;")]  # fmt: skip
+        return list(self._policies(sighting))
+
+    def _policies(self, sighting: Sighting) -> Iterator[Found]:
+        relation, actor, command = sighting.subject.relation, sighting.actor, sighting.command
+        policies = [
+            p
+            for p in self.catalogue.policies_of(relation)
+            if p.permissive and p.concerns(actor.role, command)
+        ]
+        new = sighting.kind in ("forged-insert", "owner-reassigned")
+        row = sighting.new_row if new and sighting.new_row is not None else sighting.row
+        guilty = [p for p in policies if self.true(p.new_rows if new else p.using, relation, actor, row)]
+        for policy in guilty or policies:
+            text = " ".join((policy.new_rows if new else policy.using) or "true" for _ in (1,))
+            helper = self._helper(policy, text)
+            if helper is not None:
+                yield self._found(sighting, f"function {helper.title}", sighting.kind,
+                                  f"{policy_title(policy, relation)} rests on it", f"-- correct {helper.title}: it is true for {actor.title}")  # fmt: skip
+                continue
+            clause = "with check" if new else "using"
+            what = f"{clause} ({' '.join(text.split())[:240]})"
+            yield self._found(sighting, policy_title(policy, relation), sighting.kind, what,
+                              self._fix(policy, sighting, [p for p in policies if p not in guilty]))  # fmt: skip
+        if not policies:
+            yield self._found(
+                sighting,
+                relation.title,
+                sighting.kind,
+                "no policy explains it",
+                "-- look at its triggers and rules",
+            )
+
+    def true(self, expression: str | None, relation: Relation, actor: Actor, row: dict[str, Any]) -> bool:
+        """Whether a policy's expression is true of ``row`` for ``actor``."""
+        query = f"select coalesce(({expression or 'true'}), false) from {record(relation, row)}"
+        outcome = self.prober.session.attempt(actor, query)
+        return bool(outcome.result and outcome.result[0][0])
+
+    def _helper(self, policy: Policy, text: str) -> Function | None:
+        """The function that is all that the policy asks."""
+        call = re.fullmatch(
+            r"\(*(?:\s*SELECT\s+)?([\w.\"]+)\([^()]*\)(?:\s+AS\s+\w+)?\)*", text.strip(), re.I
+        )
+        if call is None:
+            return None
+        name = call[1].rpartition(".")[2].strip('"')
+        found = [
+            f
+            for oid in policy.functions
+            if (f := self.catalogue.function_by_oid.get(oid)) and f.name == name
+        ]
+        return found[0] if found and found[0].schema not in ("auth", "storage", "pg_catalog") else None
+
+    def _fix(self, policy: Policy, sighting: Sighting, others: list[Policy]) -> str:
+        relation, declaration = sighting.subject.relation, self.prober.declaration
+        target = f'"{policy.name}" on {relation.title}'
+        rules = _rules(sighting.subject, declaration, sighting.command, sighting.actor.role)
+        if not rules or any(other.command in (policy.command, "ALL") for other in others):
+            return f"drop policy {target};"
+        test = " or ".join(rule_sql(rule, sighting.subject, declaration) for rule in rules)
+        test = f"({test})" if len(rules) > 1 or not test.startswith("(") else test
+        clauses = {"INSERT": f"with check {test}", "SELECT": f"using {test}", "DELETE": f"using {test}"}
+        return f"alter policy {target} {clauses.get(policy.command, f'using {test} with check {test}')};"
+
+    def _found(self, sighting: Sighting, culprit: str, rule: str, what: str, fix: str) -> Found:
+        kind = sighting.kind if sighting.kind in _EXPECTED else rule
+        proof = f"{sighting.actor.title}: {sighting.did[:200]}: {sighting.saw}" + (
+            f", {sighting.variant}" if sighting.variant else ""
+        )
+        expected = _EXPECTED[kind]
+        return Found(
+            rule, culprit, what, expected, fix, (sighting.actor.role,), sighting.subject.title, (proof,)
+        )
+
+    def _missing(self, sighting: Sighting) -> Found:
+        relation, role, command = sighting.subject.relation, sighting.actor.role, sighting.command
+        if not self.prober._possible(sighting.subject, sighting.actor, command):
+            what, fix = "no grant", f"grant {command.lower()} on {relation.title} to {role};"
+        else:
+            policies = [p for p in self.catalogue.policies_of(relation) if p.concerns(role, command)]
+            what = "; ".join(f'policy "{p.name}"' for p in policies) if policies else "no policy"
+            rules = _rules(sighting.subject, self.prober.declaration, command, role)
+            test = (
+                " or ".join(rule_sql(rule, sighting.subject, self.prober.declaration) for rule in rules)
+                or "(true)"
+            )
+            clause = {"INSERT": f"with check {test}", "UPDATE": f"using {test} with check {test}"}.get(
+                command, f"using {test}"
+            )
+            name = f'"{command.lower()} as declared"'
+            fix = f"create policy {name} on {relation.title} for {command.lower()} to {role} {clause};"
+        proof = f"{sighting.actor.title}: {sighting.did[:200]}: {sighting.saw}"
+        where = f"{sighting.subject.title}, {command}"
+        return Found(
+            "missing-access",
+            where,
+            what,
+            f"{role} may {command.lower()} as declared",
+            fix,
+            (role,),
+            sighting.subject.title,
+            (proof,),
+        )
+
+    def _error(self, sighting: Sighting) -> Found:
+        proof = f"{sighting.actor.title}: {sighting.did}: {sighting.saw}"
+        return Found("policy-error", sighting.subject.title, f"a policy breaks: {sighting.saw}", "policies decide, and do not fail",
+                     "-- correct the policy that raises this", (sighting.actor.role,), sighting.subject.title, (proof,))  # fmt: skip
+
+
+def _rules(subject: Subject, declaration: Declaration, command: str, role: str) -> list[Rule]:
+    return [r for r in subject.rules if command.lower() in r.may and role in declaration.roles_of(r)]
+
+
+def rule_sql(rule: Rule, subject: Subject, declaration: Declaration) -> str:
+    """The rule as a policy would say it."""
+    by = (
+        f"(storage.foldername(name))[1]"
+        if subject.bucket and rule.by == "folder"
+        else quoted(rule.by or "")
+    )
+    user = "(select auth.uid())" + ("::text" if subject.bucket else "")
+    parts = [f"bucket_id = '{subject.bucket}'"] if subject.bucket else []
+    if rule.who == "owner":
+        parts.append(f"{by} = {user}")
+    elif rule.who == "members":
+        membership = declaration.memberships[rule.of or ""]
+        roles = (
+            f" and m.{quoted(membership.role or '')} in ({', '.join(map(repr, rule.roles))})"
+            if rule.roles
+            else ""
+        )
+        extra = f" and {membership.where}" if membership.where else ""
+        parts.append(f"exists (select from {membership.table} m where m.{quoted(membership.group)} = {by}"
+                     f" and m.{quoted(membership.user)} = (select auth.uid()){roles}{extra})")  # fmt: skip
+    elif rule.who == "own":
+        parts.append("/* what is the caller's own */ false")
+    if rule.where:
+        parts.append(f"({rule.where})")
+    return f"({' and '.join(parts) or 'true'})"
+
+
+def _gathered(pairs: list[tuple[Found, Sighting]]) -> list[tuple[Found, set[str]]]:
+    """One finding for each culprit: the worst of what it lets happen, with all roles and proofs."""
+    kept: dict[Any, tuple[Found, set[str]]] = {}
+    for found, sighting in pairs:
+        apart = found.rule if found.rule in ("missing-access", "policy-error") else ""
+        key = (found.object, apart)
+        if key not in kept:
+            kept[key] = (found, {sighting.kind})
+            continue
+        other, kinds = kept[key]
+        kinds.add(sighting.kind)
+        worse, lesser = (found, other) if _rank(found) < _rank(other) else (other, found)
+        kept[key] = (
+            replace(worse, roles=tuple(dict.fromkeys(worse.roles + lesser.roles)),
+                    proofs=tuple(dict.fromkeys(worse.proofs + lesser.proofs))), kinds)  # fmt: skip
+    return list(kept.values())
+
+
+def _rank(found: Found) -> int:
+    return _ORDER.index(found.rule) if found.rule in _ORDER else -1
+
+
+def _without_consequences(catalogue: Catalogue, gathered: list[tuple[Found, set[str]]]) -> list[Found]:
+    """Leave out policies that only let something pass because a table that they read is open itself."""
+    open_tables = {found.table for found, kinds in gathered if "foreign-read" in kinds}
+    titles = {r.title: r for r in catalogue.relations}
+    readers: dict[str, set[str]] = {}
+    for policy in catalogue.policies:
+        relation = catalogue.by_oid.get(policy.relation)
+        if relation is not None:
+            reads = {catalogue.by_oid[oid].title for oid in policy.relations if oid in catalogue.by_oid}
+            readers[policy_title(policy, relation)] = reads - {relation.title}
+    unseen = {f.table for f, _ in gathered if f.rule == "missing-access" and f.object.endswith(", SELECT")}
+    kept = []
+    for found, kinds in gathered:
+        relation = titles.get(found.table)
+        if found.object in readers and readers[found.object] & open_tables:
+            continue
+        if relation is not None and relation.kind == "v" and relation.invoker:
+            reached = {
+                catalogue.by_oid[oid].title for oid in catalogue.reach(relation) if oid in catalogue.by_oid
+            }
+            if reached & open_tables:
+                continue
+        if found.rule == "missing-access" and _follows(found, unseen, catalogue):
+            continue
+        extra = sorted(kinds - {found.rule} - {"missing-access", "policy-error"})
+        kept.append(
+            replace(
+                found,
+                what=found.what + (f"; also {', '.join(extra)}" if extra and found.rule in _ORDER else ""),
+            )
+        )
+    return kept
+
+
+def _follows(found: Found, unseen: set[str], catalogue: Catalogue) -> bool:
+    """Whether access is missing only because a row cannot be seen, here or in a table that a policy reads."""
+    if not found.object.endswith(", SELECT") and found.table in unseen:
+        return True
+    relation = catalogue.by_title.get(found.table)
+    reads = {
+        catalogue.by_oid[oid].title
+        for policy in (catalogue.policies_of(relation) if relation else ())
+        for oid in policy.relations
+        if oid in catalogue.by_oid and oid != policy.relation
+    }
+    reads |= {
+        catalogue.by_oid[oid].title
+        for oid in (catalogue.reach(relation) if relation else ())
+        if oid in catalogue.by_oid
+    }
+    return bool(reads & unseen)

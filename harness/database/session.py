@@ -1,0 +1,128 @@
+"""Statements as somebody else: what the Data API does for a request, in a savepoint that is rolled back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import psycopg
+
+from harness.database.declaration import Declaration
+from harness.database.oracle import Actor, literal
+
+__all__ = ["Outcome", "Session"]
+
+REFUSED = "42501"
+_OUTAGES = ("57P01", "57P02", "57P03", "08")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a statement did: rows it touched, or the SQLSTATE and message that ended it."""
+
+    rows: int = 0
+    sqlstate: str = ""
+    message: str = ""
+    result: list[Any] = field(default_factory=list)
+    seen: list[Any] = field(default_factory=list)
+    """What was looked at afterwards, with full rights, before it was undone."""
+
+    @property
+    def refused(self) -> bool:
+        """Whether privileges or policies refused it."""
+        return self.sqlstate == REFUSED
+
+    @property
+    def policy_error(self) -> bool:
+        """Whether something in a policy or function broke, rather than refused."""
+        return self.sqlstate[:2] in ("42", "22", "21", "54", "53", "2F") and not self.refused
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether it ran into a time-out: nothing is known."""
+        return self.sqlstate in ("57014", "55P03")
+
+
+@dataclass
+class Session:
+    """One connection inside one transaction."""
+
+    connection: psycopg.Connection[Any]
+    declaration: Declaration
+    count: int = 0
+
+    def attempt(self, actor: Actor, statement: str, inspect: str = "") -> Outcome:
+        """Run ``statement`` as ``actor``, look at ``inspect`` with full rights, and undo everything.
+
+        Raises:
+            psycopg.OperationalError: when the connection is lost.
+        """
+        self.count += 1
+        identity = statement_identity(self.declaration, actor)
+        script = f"savepoint probe; {identity}; set local role {_name(actor.role)}; {statement}"
+        if inspect:
+            script += f"; reset role; {inspect}"
+        return self._run(script, 3, bool(inspect))
+
+    def inside(self, actor: Actor, query: str) -> list[Any]:
+        """Run a query with full rights and the claims of ``actor``: its one row, or an empty list."""
+        script = f"savepoint probe; {statement_identity(self.declaration, actor)}; {query}"
+        outcome = self._run(script, 2, False)
+        if outcome.sqlstate:
+            raise ValueError(f"{outcome.message} [{outcome.sqlstate}]")
+        return list(outcome.result[0]) if outcome.result else []
+
+    def altered(self, change: str) -> Outcome:
+        """Run a change with full rights and leave it in a savepoint of its own; see :meth:`restore`."""
+        try:
+            cursor = self.connection.execute(f"savepoint variant; {change}".encode())
+            cursor.nextset()
+            rows = cursor.fetchall() if cursor.description else []
+            return Outcome(rows=len(rows), result=rows)
+        except psycopg.Error as error:
+            _raise_if_lost(error)
+            self.restore()
+            return Outcome(sqlstate=error.diag.sqlstate or "XX000", message=str(error).strip())
+
+    def restore(self) -> None:
+        """Undo the last :meth:`altered`."""
+        self.connection.execute(b"rollback to savepoint variant; release savepoint variant")
+
+    def _run(self, script: str, position: int, inspected: bool) -> Outcome:
+        try:
+            cursor = self.connection.execute(script.encode())
+            for _ in range(position):
+                cursor.nextset()
+            rows, result = max(cursor.rowcount, 0), cursor.fetchall() if cursor.description else []
+            seen: list[Any] = []
+            if inspected:
+                cursor.nextset()
+                cursor.nextset()
+                seen = cursor.fetchall() if cursor.description else []
+            outcome = Outcome(rows, result=result, seen=seen)
+        except psycopg.Error as error:
+            _raise_if_lost(error)
+            message = (error.diag.message_primary or str(error)).strip()
+            outcome = Outcome(sqlstate=error.diag.sqlstate or "XX000", message=message)
+        self.connection.execute(b"rollback to savepoint probe; release savepoint probe")
+        return outcome
+
+
+def statement_identity(declaration: Declaration, actor: Actor) -> str:
+    """SQL that makes the session's claims those of ``actor``."""
+    settings = {"request.jwt.claims": actor.token, "request.jwt.claim.sub": actor.user or ""}
+    settings |= {
+        name: value.replace("{user}", actor.user or "") for name, value in declaration.settings.items()
+    }
+    calls = ", ".join(f"set_config({literal(k)}, {literal(v)}, true)" for k, v in settings.items())
+    return f"select {calls}"
+
+
+def _raise_if_lost(error: psycopg.Error) -> None:
+    state = error.diag.sqlstate or ""
+    if not state or state.startswith(_OUTAGES):
+        raise psycopg.OperationalError(str(error)) from error
+
+
+def _name(role: str) -> str:
+    return '"' + role.replace('"', '""') + '"'

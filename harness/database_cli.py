@@ -1,0 +1,117 @@
+"""`harness db`: check any PostgreSQL against a declaration, or write a first declaration of one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import psycopg
+import typer
+from rich.console import Console
+
+from harness.database.findings import Report
+
+__all__ = ["app"]
+
+app = typer.Typer(help="Check who can see and change what in a database.", no_args_is_help=True)
+console = Console(highlight=False, emoji=False, soft_wrap=True)
+
+Dsn = Annotated[
+    str,
+    typer.Option(
+        "--dsn",
+        envvar="HARNESS_DSN",
+        show_envvar=True,
+        help="Connection string or URL; without a password in it, libpq asks PGPASSWORD, PGPASSFILE, ~/.pgpass.",
+    ),
+]
+_DECLARATION = Path("supabase/declaration.yaml")
+
+
+@app.command()
+def check(
+    dsn: Dsn,
+    declaration: Annotated[Path, typer.Option(help="The declaration: who may do what.")] = _DECLARATION,
+    migrations: Annotated[
+        Path | None, typer.Option(help="Migrations: findings name their file and line.")
+    ] = None,
+    sarif: Annotated[Path | None, typer.Option(help="Also write the findings as SARIF 2.1.0.")] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Also write the report as JSON.")] = None,
+    static: Annotated[bool, typer.Option("--static", help="Read only: plant and try nothing.")] = False,
+    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds that one statement may take.")] = 5.0,
+) -> None:
+    """Read the database, try what must not work, undo it, and say what was found.
+
+    Exit code 0: it holds. 1: something was found. 2: nothing found, but not everything could be proven. 3: the
+    database did not answer.
+    """
+    from harness.database.check import Options
+    from harness.database.check import check as run
+    from harness.database.declaration import load
+    from harness.database.sarif import located, write_json, write_sarif
+
+    wanted = load(declaration)
+    if not static:
+        console.print("plants users and rows inside one transaction, which is rolled back: nothing stays")
+    try:
+        report = run(dsn, wanted, Options(dynamic=not static, timeout=timeout))
+    except psycopg.OperationalError as error:
+        console.print(f"[red]unreachable[/]  {_first_line(error)}", markup=True)
+        raise typer.Exit(3) from None
+    report.found = located(report.found, migrations)
+    if sarif:
+        write_sarif(report, sarif)
+    if json_file:
+        write_json(report, json_file)
+    _print(report)
+    raise typer.Exit(1 if report.found else 2 if report.gaps else 0)
+
+
+@app.command()
+def declare(
+    dsn: Dsn,
+    output: Annotated[Path, typer.Option(help="Where to write it; - for standard output.")] = Path("-"),
+    schemas: Annotated[
+        list[str] | None, typer.Option("--schema", help="An exposed schema; several times.")
+    ] = None,
+) -> None:
+    """Write a first declaration from what the database allows now, for a person to correct."""
+    from harness.database.declare import declared_text
+
+    try:
+        text = declared_text(dsn, tuple(schemas or ()))
+    except psycopg.OperationalError as error:
+        console.print(f"[red]unreachable[/]  {_first_line(error)}", markup=True)
+        raise typer.Exit(3) from None
+    if str(output) == "-":
+        typer.echo(text, nl=False)
+        return
+    output.write_text(text, encoding="utf-8")
+    console.print(f"written: {output}; read it: it says what is allowed, not what is meant")
+
+
+def _print(report: Report) -> None:
+    for found in report.found:
+        style = "red" if found.severity == "error" else "yellow"
+        roles = f" as {', '.join(found.roles)}" if found.roles else ""
+        console.print(f"[{style}]{found.severity}[/]  ", end="")
+        console.print(f"{found.rule}  {found.object}{roles}", markup=False)
+        lines = [("observed", found.what), ("expected", found.expected)]
+        lines += [("proof", proof) for proof in found.proofs[:3]]
+        lines += [("to do", found.fix)] + ([("defined", found.source)] if found.source else [])
+        for label, text in lines:
+            console.print(f"    {label:<9} {text}", markup=False)
+    for gap in report.gaps:
+        console.print("[yellow]not proven[/]  ", end="")
+        console.print(str(gap), markup=False)
+    count = f"{report.tables} tables and buckets, {report.probes} tries"
+    if report.holds:
+        console.print(f"[green]holds[/]  {count}: nothing found")
+    else:
+        console.print(f"{len(report.found)} found, {len(report.gaps)} not proven; {count}")
+
+
+def _first_line(error: Exception) -> str:
+    from harness.secrets import redact
+
+    return redact(str(error).strip().partition("\n")[0])
