@@ -15,7 +15,7 @@ from harness.database.prober import Prober, Sighting
 
 __all__ = ["blamed", "policy_title", "rule_sql"]
 
-_ORDER = ("foreign-read", "foreign-update", "foreign-delete", "owner-reassigned", "forged-insert")
+_ORDER = ("foreign-read", "foreign-update", "foreign-delete", "forged-insert", "owner-reassigned")
 _EXPECTED = {
     "foreign-read": "only those whom the declaration lets read a row see it",
     "foreign-update": "only those whom the declaration lets change a row change it",
@@ -32,13 +32,19 @@ def policy_title(policy: Policy, relation: Relation) -> str:
 
 def blamed(prober: Prober, sightings: list[Sighting]) -> list[Found]:
     """One finding a culprit; what merely follows from another finding is left out."""
-    judge = _Judge(prober)
-    pairs = [(found, sighting) for sighting in sightings for found in judge.of(sighting)]
+    judge = Judge(prober)
+    pairs = [
+        (found, sighting)
+        for sighting in sightings
+        for found in (judge.of(sighting) if sighting.blame is None else sighting.blame)
+    ]
     return _without_consequences(prober.catalogue, _gathered(pairs))
 
 
 @dataclass
-class _Judge:
+class Judge:
+    """Finds who is to blame, as things stand in the database right now."""
+
     prober: Prober
 
     @property
@@ -46,11 +52,17 @@ class _Judge:
         return self.prober.catalogue
 
     def of(self, sighting: Sighting) -> list[Found]:
+        """The findings that a sighting comes to."""
         if sighting.kind == "missing-access":
             return [self._missing(sighting)]
         if sighting.kind == "policy-error":
             return [self._error(sighting)]
+        if sighting.kind == "trigger-escalates":
+            return list(self._triggers(sighting))
         relation, actor = sighting.subject.relation, sighting.actor
+        if relation.kind == "v" and not relation.invoker:
+            return [self._found(sighting, relation.title, "view-bypasses-rls", f"it reads with the rights of {relation.owner}",
+                                f"alter view {relation.title} set (security_invoker = true);")]  # fmt: skip
         if relation.table and not relation.rls:
             return [self._found(sighting, relation.title, "rls-disabled", "row level security is off",
                                 f"alter table {relation.title} enable row level security;")]  # fmt: skip
@@ -74,10 +86,10 @@ class _Judge:
         guilty = [p for p in policies if self.true(p.new_rows if new else p.using, relation, actor, row)]
         for policy in guilty or policies:
             text = " ".join((policy.new_rows if new else policy.using) or "true" for _ in (1,))
-            helper = self._helper(policy, text)
+            helper = self._helper(policy, text, sighting, row)
             if helper is not None:
-                yield self._found(sighting, f"function {helper.title}", sighting.kind,
-                                  f"{policy_title(policy, relation)} rests on it", f"-- correct {helper.title}: it is true for {actor.title}")  # fmt: skip
+                yield self._found(sighting, f"function {helper.title}", sighting.kind, f"{policy_title(policy, relation)} rests on it",
+                                  f"-- correct {helper.title}: it is true for {actor.title}, who is no such member")  # fmt: skip
                 continue
             clause = "with check" if new else "using"
             what = f"{clause} ({' '.join(text.split())[:240]})"
@@ -98,20 +110,31 @@ class _Judge:
         outcome = self.prober.session.attempt(actor, query)
         return bool(outcome.result and outcome.result[0][0])
 
-    def _helper(self, policy: Policy, text: str) -> Function | None:
-        """The function that is all that the policy asks."""
-        call = re.fullmatch(
-            r"\(*(?:\s*SELECT\s+)?([\w.\"]+)\([^()]*\)(?:\s+AS\s+\w+)?\)*", text.strip(), re.I
-        )
-        if call is None:
-            return None
-        name = call[1].rpartition(".")[2].strip('"')
-        found = [
-            f
-            for oid in policy.functions
-            if (f := self.catalogue.function_by_oid.get(oid)) and f.name == name
-        ]
-        return found[0] if found and found[0].schema not in ("auth", "storage", "pg_catalog") else None
+    def _helper(self, policy: Policy, text: str, sighting: Sighting, row: dict[str, Any]) -> Function | None:
+        """The function that says yes to somebody who is no member, or has no such role."""
+        actor, relation = sighting.actor, sighting.subject.relation
+        mine = {role for role in self.prober.power_now(actor).replace(";", ",").split(",") if role}
+        for oid in policy.functions:
+            function = self.catalogue.function_by_oid.get(oid)
+            if function is None or function.schema in ("auth", "storage", "pg_catalog") or function.returns != "boolean":
+                continue
+            for call in _calls(text, function.name):
+                asked = set(re.findall(r"'([^']*)'", call))
+                wrong = not mine or (bool(asked) and not asked & mine)
+                if wrong and self.true(call, relation, actor, row):
+                    return function
+        return None
+
+    def _triggers(self, sighting: Sighting) -> Iterator[Found]:
+        relation = sighting.subject.relation
+        tables = {m.table.rpartition(".")[2] for m in self.prober.declaration.memberships.values()}
+        for trigger in self.catalogue.triggers:
+            function = self.catalogue.function_by_oid.get(trigger["function"])
+            if trigger["relation"] == relation.oid and function and any(t in function.body for t in tables):
+                proof = f"{sighting.actor.title}: {sighting.did[:200]}: {sighting.saw}"
+                yield Found("trigger-escalates", f"function {function.title}", f'trigger "{trigger["name"]}" on {relation.title} makes members',
+                            "a row that callers may write makes nobody a member", f'drop trigger "{trigger["name"]}" on {relation.title};',
+                            (sighting.actor.role,), relation.title, (proof,))  # fmt: skip
 
     def _fix(self, policy: Policy, sighting: Sighting, others: list[Policy]) -> str:
         relation, declaration = sighting.subject.relation, self.prober.declaration
@@ -136,6 +159,11 @@ class _Judge:
 
     def _missing(self, sighting: Sighting) -> Found:
         relation, role, command = sighting.subject.relation, sighting.actor.role, sighting.command
+        if denied := re.search(r"permission denied for function (\w+)", sighting.saw):
+            named = [f for f in self.catalogue.functions if f.name == denied[1]]
+            title = named[0].title if named else denied[1]
+            return Found("missing-access", f"function {title}", f"{role} may not call it, and a policy does", "callers may call what their policies call",
+                         f"grant execute on function {title} to {role};", (role,), sighting.subject.title, (sighting.did[:200],))  # fmt: skip
         if not self.prober._possible(sighting.subject, sighting.actor, command):
             what, fix = "no grant", f"grant {command.lower()} on {relation.title} to {role};"
         else:
@@ -202,21 +230,32 @@ def rule_sql(rule: Rule, subject: Subject, declaration: Declaration) -> str:
     return f"({' and '.join(parts) or 'true'})"
 
 
-def _gathered(pairs: list[tuple[Found, Sighting]]) -> list[tuple[Found, set[str]]]:
+@dataclass
+class _Case:
+    """A finding with everything that it lets happen, and where."""
+
+    found: Found
+    kinds: set[str]
+    tables: set[str]
+
+
+def _gathered(pairs: list[tuple[Found, Sighting]]) -> list[_Case]:
     """One finding for each culprit: the worst of what it lets happen, with all roles and proofs."""
-    kept: dict[Any, tuple[Found, set[str]]] = {}
+    kept: dict[Any, _Case] = {}
     for found, sighting in pairs:
-        apart = found.rule if found.rule in ("missing-access", "policy-error") else ""
-        key = (found.object, apart)
-        if key not in kept:
-            kept[key] = (found, {sighting.kind})
+        apart = found.rule if found.rule in ("missing-access", "policy-error", "trigger-escalates") else ""
+        case = kept.get((found.object, apart))
+        if case is None:
+            kept[found.object, apart] = _Case(found, {sighting.kind}, {found.table})
             continue
-        other, kinds = kept[key]
-        kinds.add(sighting.kind)
-        worse, lesser = (found, other) if _rank(found) < _rank(other) else (other, found)
-        kept[key] = (
-            replace(worse, roles=tuple(dict.fromkeys(worse.roles + lesser.roles)),
-                    proofs=tuple(dict.fromkeys(worse.proofs + lesser.proofs))), kinds)  # fmt: skip
+        worse, lesser = (found, case.found) if _rank(found) < _rank(case.found) else (case.found, found)
+        case.kinds.add(sighting.kind)
+        case.tables.add(found.table)
+        case.found = replace(
+            worse,
+            roles=tuple(dict.fromkeys(worse.roles + lesser.roles)),
+            proofs=tuple(dict.fromkeys(worse.proofs + lesser.proofs)),
+        )
     return list(kept.values())
 
 
@@ -224,38 +263,43 @@ def _rank(found: Found) -> int:
     return _ORDER.index(found.rule) if found.rule in _ORDER else -1
 
 
-def _without_consequences(catalogue: Catalogue, gathered: list[tuple[Found, set[str]]]) -> list[Found]:
-    """Leave out policies that only let something pass because a table that they read is open itself."""
-    open_tables = {found.table for found, kinds in gathered if "foreign-read" in kinds}
-    titles = {r.title: r for r in catalogue.relations}
+def _without_consequences(catalogue: Catalogue, cases: list[_Case]) -> list[Found]:
+    """Leave out what only happens because something that it reads is open (or closed) itself."""
+    opened = {table for case in cases if "foreign-read" in case.kinds for table in case.tables}
+    unseen = {c.found.table for c in cases if c.found.rule == "missing-access" and c.found.object.endswith(", SELECT")}
+    unseen |= {c.found.table for c in cases if c.found.rule == "missing-access" and c.found.object.startswith("function ")}
     readers: dict[str, set[str]] = {}
     for policy in catalogue.policies:
         relation = catalogue.by_oid.get(policy.relation)
         if relation is not None:
             reads = {catalogue.by_oid[oid].title for oid in policy.relations if oid in catalogue.by_oid}
             readers[policy_title(policy, relation)] = reads - {relation.title}
-    unseen = {f.table for f, _ in gathered if f.rule == "missing-access" and f.object.endswith(", SELECT")}
     kept = []
-    for found, kinds in gathered:
-        relation = titles.get(found.table)
-        if found.object in readers and readers[found.object] & open_tables:
+    for case in cases:
+        found, relation = case.found, catalogue.by_title.get(case.found.table)
+        if readers.get(found.object, set()) & opened:
             continue
         if relation is not None and relation.kind == "v" and relation.invoker:
-            reached = {
-                catalogue.by_oid[oid].title for oid in catalogue.reach(relation) if oid in catalogue.by_oid
-            }
-            if reached & open_tables:
+            reached = {catalogue.by_oid[oid].title for oid in catalogue.reach(relation) if oid in catalogue.by_oid}
+            if reached & opened:
                 continue
-        if found.rule == "missing-access" and _follows(found, unseen, catalogue):
+        if found.rule == "missing-access" and not found.object.startswith("function ") and _follows(found, unseen, catalogue):
             continue
-        extra = sorted(kinds - {found.rule} - {"missing-access", "policy-error"})
-        kept.append(
-            replace(
-                found,
-                what=found.what + (f"; also {', '.join(extra)}" if extra and found.rule in _ORDER else ""),
-            )
-        )
+        extra = sorted(case.kinds - {found.rule, "missing-access", "policy-error"})
+        more = f"; also {', '.join(extra)}" if extra and found.rule in _ORDER else ""
+        kept.append(replace(found, what=found.what + more))
     return kept
+
+
+def _calls(text: str, name: str) -> Iterator[str]:
+    """The calls of the function ``name`` in an expression, with their arguments."""
+    for match in re.finditer(rf"(?:[\w\"]+\.)?\"?\b{re.escape(name)}\"?\(", text):
+        depth = 0
+        for index in range(match.end() - 1, len(text)):
+            depth += (text[index] == "(") - (text[index] == ")")
+            if depth == 0:
+                yield text[match.start() : index + 1]
+                break
 
 
 def _follows(found: Found, unseen: set[str], catalogue: Catalogue) -> bool:

@@ -287,6 +287,8 @@ def read(
 
     ``trusted`` roles (service_role) are not callers to defend against. Raises psycopg.Error.
     """
+    # with nothing in the path, every name comes out with its schema
+    connection.execute(b"set local search_path = ''")
     row = connection.execute(_QUERY.encode(), {"roles": list(roles), "trusted": list(trusted)}).fetchone()
     assert row is not None  # noqa: S101 - for the type checker: an aggregate has one row
     data = row[0]

@@ -9,14 +9,15 @@ from typing import Any
 import psycopg
 
 from harness.database import static, static_policies
-from harness.database.blame import blamed
-from harness.database.catalogue import Catalogue, read
+from harness.database.blame import Judge, blamed
+from harness.database.catalogue import Catalogue, quoted, read
 from harness.database.declaration import Declaration
 from harness.database.findings import Found, Gap, Report, merged
 from harness.database.oracle import Subject, subjects
 from harness.database.prober import Prober, Sighting
 from harness.database.prober_views import functions, view
 from harness.database.session import Session
+from harness.database.variants import tried
 from harness.database.worlds import CannotPlant, Planter, World, weak_roles
 
 __all__ = ["Options", "check", "check_connection"]
@@ -54,6 +55,8 @@ def check_connection(
     connection.execute(f"set local statement_timeout = {milliseconds}".encode())
     connection.execute(b"set local lock_timeout = '2s'")
     catalogue = read(connection, declaration.callers, declaration.service)
+    path = ", ".join(quoted(name) for name in (*declaration.schemas, "extensions"))
+    connection.execute(f"set local search_path = {path}".encode())  # as the Data API has it
     report = Report()
     report.found = static.findings(catalogue, declaration)
     known = subjects(catalogue, declaration)
@@ -96,22 +99,26 @@ def _prove(
 ) -> None:
     mark = secrets.token_hex(3)
     planter = Planter(connection, catalogue, declaration, known, mark)
-    session = Session(connection, declaration)
     connection.execute(b"select set_config('storage.allow_delete_query', 'true', true)")
     try:
         worlds = _worlds(planter, known, report)
     except CannotPlant as error:
         report.gaps.append(Gap("users", str(error), "say `plant:` for the table of users"))
         return
-    prober = Prober(session, catalogue, declaration, worlds, mark)
+    prober = Prober(Session(connection, declaration), catalogue, declaration, worlds, mark)
+    prober.judge = Judge(prober).of
     sightings: list[Sighting] = []
     for subject in known:
         probe = prober.table(subject) if subject.relation.table else view(prober, subject)
         sightings += probe
-    report.found += functions(prober)
-    report.found += blamed(prober, sightings)
+        sightings += tried(prober, subject) if subject.relation.table else ()
+    known_bad = blamed(prober, sightings)
+    closed = not any(one.proofs and one.rule != "missing-access" for one in known_bad)
+    report.found += known_bad
+    # what runs with its caller's rights does no more than the tables let it
+    report.found += [one for one in functions(prober) if closed or _definer(catalogue, one)]
     report.gaps += prober.gaps
-    report.probes = session.count
+    report.probes = prober.session.count
 
 
 def _worlds(planter: Planter, known: list[Subject], report: Report) -> dict[str, World]:
@@ -149,6 +156,10 @@ def _worlds(planter: Planter, known: list[Subject], report: Report) -> dict[str,
     for world in worlds.values():
         planter.refresh(world)
     return worlds
+
+
+def _definer(catalogue: Catalogue, found: Found) -> bool:
+    return any(f.definer for f in catalogue.functions if found.object == f"function {f.title}")
 
 
 def errors(found: list[Found]) -> list[Found]:

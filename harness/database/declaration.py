@@ -134,6 +134,8 @@ class FunctionRule(Strict):
     """The roles that may."""
     reveals: Literal["own", "anything"] = "own"
     """own: a caller gets and changes nothing of another user's. anything: it is meant to be public."""
+    unlocked_by: tuple[str, ...] = ()
+    """Secrets that open another's row to whoever has one: schema.table.column of a token."""
 
 
 class Bucket(Strict):

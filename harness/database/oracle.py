@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -56,6 +57,8 @@ class Subject:
     fixed: dict[str, str] = field(default_factory=dict, hash=False)
     declared: Table = field(default_factory=Table, hash=False)
     bucket: str | None = None
+    heir: bool = False
+    """A partition or inherited table that callers reach by its own name: under its parent's rules."""
 
     @property
     def key(self) -> tuple[int, str]:
@@ -70,6 +73,7 @@ def subjects(catalogue: Catalogue, declaration: Declaration) -> list[Subject]:
         relation = catalogue.by_title.get(title)
         if relation is not None:
             found.append(Subject(relation, table.all_rules, title, dict(table.plant), table))
+    found += list(_heirs(catalogue, declaration, found))
     objects = catalogue.by_title.get("storage.objects")
     live = {bucket.id for bucket in catalogue.buckets or ()}
     for name, bucket in declaration.buckets.items() if objects else ():
@@ -77,6 +81,16 @@ def subjects(catalogue: Catalogue, declaration: Declaration) -> list[Subject]:
             fixed = {"bucket_id": name, "name": "{folder}/{mark}.txt", "owner_id": "{user}"}
             found.append(Subject(objects, bucket.rules, f"bucket {name}", fixed, bucket=name))
     return found
+
+
+def _heirs(catalogue: Catalogue, declaration: Declaration, known: list[Subject]) -> Iterator[Subject]:
+    parents = {subject.relation.oid: subject for subject in known}
+    for relation in catalogue.relations:
+        above = next((parents[oid] for oid in relation.parents if oid in parents), None)
+        if above is None or relation.title in declaration.tables or not relation.table or not relation.rls:
+            continue
+        if any(relation.allows(role, command) for role in catalogue.api_roles for command in COMMANDS):
+            yield Subject(relation, above.rules, relation.title, above.fixed, above.declared, heir=True)
 
 
 def predicate(subject: Subject, rule: Rule, declaration: Declaration, actor: Actor, *, new: bool) -> str:

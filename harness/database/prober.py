@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from harness.database.catalogue import COMMANDS, Catalogue, Column
+from harness.database.catalogue import COMMANDS, Catalogue, Column, Relation
 from harness.database.declaration import Declaration
-from harness.database.findings import Gap
+from harness.database.findings import Found, Gap
 from harness.database.oracle import Actor, Subject, expectations, literal, record
 from harness.database.session import Outcome, Session
 from harness.database.synthesise import fresh, unique_columns
@@ -41,6 +41,8 @@ class Sighting:
     saw: str
     new_row: dict[str, Any] | None = None
     variant: str = ""
+    blame: tuple[Found, ...] | None = None
+    """Who is to blame, where that had to be found out at once."""
 
 
 @dataclass
@@ -53,6 +55,7 @@ class Prober:
     worlds: dict[str, World]
     mark: str
     gaps: list[Gap] = field(default_factory=list)
+    judge: Callable[[Sighting], list[Found]] | None = None
     _expected: dict[Any, dict[str, bool]] = field(default_factory=dict)
 
     @property
@@ -92,22 +95,23 @@ class Prober:
             yield from self.existing(subject, actor, row)
             yield from self.inserts(subject, actor)
         yield from self.reassigns(subject)
-        yield from self.owner(subject, row)
+        if not subject.heir:
+            yield from self.owner(subject, row)
 
     # --- rows that exist ------------------------------------------------------------------------------
 
     def existing(
-        self, subject: Subject, actor: Actor, row: Planted, variant: str = ""
+        self, subject: Subject, actor: Actor, row: Planted, variant: str = "", commands: Sequence[str] = COMMANDS
     ) -> Iterator[Sighting]:
         """Read, change and delete A's row."""
         may = self.expected(subject, actor, row.data)
         if self._possible(subject, actor, "SELECT"):
             outcome, did = self.read(subject, actor, row)
-            yield from self._judged(
-                "foreign-read", "SELECT", subject, actor, row, outcome, did, may, variant
-            )
+            yield from self._judged("foreign-read", "SELECT", subject, actor, row, outcome, did, may, variant)
+        elif may["SELECT"] and not variant and not subject.heir:
+            yield _missing(subject, actor, "SELECT", row, Outcome(), f"select from {subject.relation.title}")
         for command, kind in (("UPDATE", "foreign-update"), ("DELETE", "foreign-delete")):
-            if may[command] or not self._possible(subject, actor, command):
+            if command not in commands or may[command] or not self._possible(subject, actor, command):
                 continue
             statement = self._sweep(subject, actor, command, row)
             if statement is None:
@@ -118,7 +122,8 @@ class Prober:
             touched = not outcome.sqlstate and not outcome.seen
             if outcome.sqlstate.startswith("23"):
                 touched = self.passes(subject, actor, command, row.data)
-            outcome = replace(outcome, rows=int(touched)) if not outcome.sqlstate or touched else outcome
+            if touched or not outcome.sqlstate:
+                outcome = Outcome(int(touched))
             yield from self._judged(kind, command, subject, actor, row, outcome, statement, may, variant)
 
     def _possible(self, subject: Subject, actor: Actor, command: str) -> bool:
@@ -220,7 +225,10 @@ class Prober:
         seen: set[str] = set()
         for row in self._forged(subject, actor):
             outcome, statement = self.insert(subject, actor, row)
-            made = outcome.seen[0][0] if outcome.seen else row
+            made = outcome.seen[0][0] if outcome.seen and outcome.seen[0][0] else row
+            if outcome.seen and self.power(actor) != outcome.seen[0][1]:
+                saw = f"and became a member of the group of A ({outcome.seen[0][1]})"
+                yield Sighting("trigger-escalates", subject, actor, "INSERT", made, statement, saw, made)
             if str(made) in seen:
                 continue
             seen.add(str(made))
@@ -230,7 +238,7 @@ class Prober:
                 shown = _shown({name: made.get(name) for name in self.links(subject)})
                 saw = f"the row was {'accepted' if not outcome.sqlstate else 'let through by the policies'}: {shown}"
                 yield Sighting("forged-insert", subject, actor, "INSERT", made, statement, saw, made)
-            elif outcome.policy_error:
+            elif outcome.policy_error and not outcome.sqlstate.startswith("22"):  # 22: what was sent was odd
                 yield _broken(subject, actor, "INSERT", row, outcome)
             self._interrupted(subject, outcome)
 
@@ -298,13 +306,38 @@ class Prober:
         else:
             statement = f"insert into {relation.sql} default values"
         match = " and ".join(_is(c, row.get(c.name)) for n in relation.key if (c := relation.column(n)))
-        sent = {c.name for c in columns}
-        inspect = ""
-        if match and set(relation.key) <= sent:
-            inspect = f"select to_jsonb(t.*) from {relation.sql} t where {match}"
-        outcome = self.session.attempt(actor, statement, inspect)
+        known = match and set(relation.key) <= {c.name for c in columns}
+        made = f"(select to_jsonb(t.*) from {relation.sql} t where {match} limit 1)" if known else "null"
+        outcome = self.session.attempt(actor, statement, f"select {made}, {self._power(actor)}")
         given = {c.name: row.get(c.name) for c in columns}
         return outcome, f"insert into {relation.title} {_shown(given, 3)}"
+
+    def _power(self, actor: Actor, *, accepted: bool = False) -> str:
+        """An expression: the memberships that ``actor`` has in A's groups."""
+        parts = []
+        for membership in self.declaration.memberships.values():
+            relation = self.catalogue.by_title.get(membership.table)
+            there = self.worlds["A"].rows.get((relation.oid, "")) if relation else None
+            columns = [relation.column(n) for n in (membership.user, membership.group, membership.role or membership.group)] if relation else []
+            if relation is None or there is None or not all(columns) or actor.user is None:
+                continue
+            user, group, role = (f"m.{c.sql}::text" for c in columns if c)
+            same = f"{user} = {literal(actor.user)} and {group} = {literal(there.data[membership.group])}"
+            same += f" and ({membership.where})" if accepted and membership.where else ""
+            parts.append(f"(select string_agg({role}, ',') from {relation.sql} m where {same})")
+        return f"concat_ws(';', {', '.join(parts)})" if parts else "''"
+
+    def power(self, actor: Actor) -> str:
+        """The memberships that ``actor`` has in A's groups, before anything was tried."""
+        cached = self._expected.get(("power", actor.name))
+        if cached is None:
+            cached = {self.session.inside(actor, f"select {self._power(actor)}")[0]: True}
+            self._expected["power", actor.name] = cached
+        return str(next(iter(cached)))
+
+    def power_now(self, actor: Actor) -> str:
+        """The same as things stand now."""
+        return str(self.session.inside(actor, f"select {self._power(actor, accepted=True)}")[0])
 
     def reassigns(self, subject: Subject) -> Iterator[Sighting]:
         """The owner of a row makes it somebody else's."""
@@ -318,7 +351,9 @@ class Prober:
             usable = [n for n in links if n in allowed]
             if subject.relation.rows > _LARGE or not self._possible(subject, actor, "UPDATE"):
                 continue
+            owners = {n for n in usable if theirs.data.get(n) == self.worlds["A"].user}
             changes = [dict.fromkeys(usable)] if len(usable) > 1 else []
+            changes += [dict.fromkeys(n for n in usable if n not in owners)] if owners and len(usable) > 2 else []
             changes += [{name: None} for name in usable]
             tried = [{name: theirs.data.get(name) for name in change} for change in changes]
             tried += self._promotions(subject, own, allowed)
@@ -355,7 +390,8 @@ class Prober:
         pairs = ", ".join(f"{c.sql} = {_value(c, change[c.name])}" for c in columns)
         statement = f"update {relation.sql} set {pairs} where true"
         here = f"tableoid = {own.table} and ctid = {literal(own.ctid)}"
-        outcome = self.session.attempt(actor, statement, f"select 1 from {relation.sql} where {here}")
+        inspect = f"select 1 from {relation.sql} where {here}"
+        outcome = self.session.attempt(actor, statement, inspect, self._alone(relation, own, actor))
         happened = outcome.sqlstate in _PASSED or (
             not outcome.sqlstate and outcome.rows > 0 and not outcome.seen
         )
@@ -368,9 +404,16 @@ class Prober:
             did = f"update {relation.title} set {_shown(change)} where true"
             saw = f"the row became {_shown(change)}"
             yield Sighting("owner-reassigned", subject, actor, "UPDATE", own.data, did, saw, after)
-        elif outcome.policy_error:
+        elif outcome.policy_error and not outcome.sqlstate.startswith("22"):
             yield _broken(subject, actor, "UPDATE", own.data, outcome)
         self._interrupted(subject, outcome)
+
+    def _alone(self, relation: Relation, own: Planted, actor: Actor) -> str:
+        """SQL that leaves the actor one row of the relation: an unfiltered update shall touch no other."""
+        world = next((w for w in self.worlds.values() if w.actor == actor), None)
+        others = [p for p in (world.rows.values() if world else ()) if p.relation.oid == relation.oid and p is not own]
+        places = " or ".join(f"(tableoid = {p.table} and ctid = {literal(p.ctid)})" for p in others)
+        return f"delete from {relation.sql} where {places}" if places else "select 1"
 
     # --- what must work -------------------------------------------------------------------------------
 
@@ -446,7 +489,7 @@ class Prober:
                 f"{saw} the row {key} of user A",
                 variant=variant,
             )
-        elif may[command] and not variant and not outcome.rows:
+        elif may[command] and not variant and not outcome.rows and not subject.heir:
             yield _missing(subject, actor, command, row, outcome, did)
 
     def _interrupted(self, subject: Subject, outcome: Outcome) -> None:

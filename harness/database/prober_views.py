@@ -98,12 +98,13 @@ def functions(prober: Prober) -> Iterator[Found]:
 def _function(prober: Prober, function: Function, rule: FunctionRule) -> Iterator[Found]:
     worlds = prober.worlds
     mine = own_marks(worlds["A"], list(worlds.values()))
+    secret = _secrets(prober, rule)
     watch = _fingerprint(prober)
     before = prober.session.inside(worlds["A"].actor, watch)
     for actor in prober.intruders:
         if actor.role not in function.executors:
             continue
-        for arguments in _arguments(function, worlds["A"], prober):
+        for arguments in _arguments(function, worlds["A"], secret):
             call = f'"{function.schema}"."{function.name}"({", ".join(arguments)})'
             query = (
                 f"select to_jsonb(f)::text from {call} f limit {_ROWS}"
@@ -131,6 +132,16 @@ def _function(prober: Prober, function: Function, rule: FunctionRule) -> Iterato
                 break
 
 
+def _secrets(prober: Prober, rule: FunctionRule) -> set[str]:
+    """A's tokens: whoever has one may open what it unlocks, so nobody is given one here."""
+    found = set()
+    for planted in prober.worlds["A"].rows.values():
+        for name, value in planted.data.items():
+            if f"{planted.relation.title}.{name}" in rule.unlocked_by:
+                found.add(str(value))
+    return found
+
+
 def _fingerprint(prober: Prober) -> str:
     """One row that changes when any row of A's does."""
     parts = []
@@ -148,16 +159,14 @@ def _fingerprint(prober: Prober) -> str:
     return f"select {', '.join(parts)}"
 
 
-def _arguments(function: Function, world: World, prober: Prober) -> Iterator[list[str]]:
+def _arguments(function: Function, world: World, secret: set[str]) -> Iterator[list[str]]:
     """Ways to call it: every uuid is one of A's in turn, other types take a likely value."""
     required = [given for given in function.inputs if not given["optional"]]
     if not required:
         yield []
         if not function.inputs:
             return
-    ids = list(dict.fromkeys(
-        value for planted in world.rows.values() for value in planted.data.values() if isinstance(value, str) and len(value) == 36
-    ))  # fmt: skip
+    ids = [mark for mark in marks(world) if len(mark) == 36 and mark not in secret]
     numbers = [
         str(v)
         for p in world.rows.values()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -51,46 +53,52 @@ class Session:
     declaration: Declaration
     count: int = 0
 
-    def attempt(self, actor: Actor, statement: str, inspect: str = "") -> Outcome:
-        """Run ``statement`` as ``actor``, look at ``inspect`` with full rights, and undo everything.
+    def __post_init__(self) -> None:
+        self.connection.execute(b"savepoint probe")
+
+    def attempt(self, actor: Actor, statement: str, inspect: str = "", prepare: str = "select 1") -> Outcome:
+        """Run ``statement`` as ``actor``; undone before the next one.
+
+        ``prepare`` comes before it and ``inspect`` after it, both with full rights.
 
         Raises:
             psycopg.OperationalError: when the connection is lost.
         """
         self.count += 1
         identity = statement_identity(self.declaration, actor)
-        script = f"savepoint probe; {identity}; set local role {_name(actor.role)}; {statement}"
+        script = f"{prepare}; {identity}; set local role {_name(actor.role)}; {statement}"
         if inspect:
             script += f"; reset role; {inspect}"
-        return self._run(script, 3, bool(inspect))
+        return self._run(script, 4, bool(inspect))
 
     def inside(self, actor: Actor, query: str) -> list[Any]:
-        """Run a query with full rights and the claims of ``actor``: its one row, or an empty list."""
-        script = f"savepoint probe; {statement_identity(self.declaration, actor)}; {query}"
-        outcome = self._run(script, 2, False)
+        """Run a query with full rights and the claims of ``actor``: its one row, or an empty list.
+
+        Raises:
+            ValueError: when the database refuses it; says why.
+        """
+        outcome = self._run(f"{statement_identity(self.declaration, actor)}; {query}", 2, False)
         if outcome.sqlstate:
             raise ValueError(f"{outcome.message} [{outcome.sqlstate}]")
         return list(outcome.result[0]) if outcome.result else []
 
-    def altered(self, change: str) -> Outcome:
-        """Run a change with full rights and leave it in a savepoint of its own; see :meth:`restore`."""
+    @contextlib.contextmanager
+    def altered(self, change: str) -> Iterator[list[Any] | None]:
+        """Inside the block a change made with full rights stands: its rows; None when it was refused."""
+        self.connection.execute(b"rollback to savepoint probe; savepoint variant")
         try:
-            cursor = self.connection.execute(f"savepoint variant; {change}".encode())
-            cursor.nextset()
-            rows = cursor.fetchall() if cursor.description else []
-            return Outcome(rows=len(rows), result=rows)
+            rows: list[Any] | None = self.connection.execute(change.encode()).fetchall()
         except psycopg.Error as error:
             _raise_if_lost(error)
-            self.restore()
-            return Outcome(sqlstate=error.diag.sqlstate or "XX000", message=str(error).strip())
-
-    def restore(self) -> None:
-        """Undo the last :meth:`altered`."""
+            rows = None
+            self.connection.execute(b"rollback to savepoint variant")
+        self.connection.execute(b"savepoint probe")  # the inner one: what it undoes ends here
+        yield rows
         self.connection.execute(b"rollback to savepoint variant; release savepoint variant")
 
     def _run(self, script: str, position: int, inspected: bool) -> Outcome:
         try:
-            cursor = self.connection.execute(script.encode())
+            cursor = self.connection.execute(f"rollback to savepoint probe; {script}".encode())
             for _ in range(position):
                 cursor.nextset()
             rows, result = max(cursor.rowcount, 0), cursor.fetchall() if cursor.description else []
@@ -99,13 +107,11 @@ class Session:
                 cursor.nextset()
                 cursor.nextset()
                 seen = cursor.fetchall() if cursor.description else []
-            outcome = Outcome(rows, result=result, seen=seen)
+            return Outcome(rows, result=result, seen=seen)
         except psycopg.Error as error:
             _raise_if_lost(error)
             message = (error.diag.message_primary or str(error)).strip()
-            outcome = Outcome(sqlstate=error.diag.sqlstate or "XX000", message=message)
-        self.connection.execute(b"rollback to savepoint probe; release savepoint probe")
-        return outcome
+            return Outcome(sqlstate=error.diag.sqlstate or "XX000", message=message)
 
 
 def statement_identity(declaration: Declaration, actor: Actor) -> str:

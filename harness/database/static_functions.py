@@ -16,7 +16,8 @@ MANAGED = ("auth", "storage", "extensions", "graphql", "graphql_public", "realti
 _REACHES_OUT = re.compile(r"\b(net\.http_\w+|http_(get|post|put|patch|delete|head)|http\s*\(|dblink\w*|pg_read_(binary_)?file|"
                           r"pg_ls_dir|lo_(import|export)|copy\s+.*\bprogram\b)", re.I)  # fmt: skip
 _SETS_IDENTITY = re.compile(
-    r"set_config\(\s*'(role|request\.[\w.]+|session_authorization)'|\bset\s+(local\s+|session\s+)?(role|session\s+authorization)\b",
+    r"set_config\(\s*'(role|request\.[\w.]+|session_authorization)'"
+    r"|(^|;|\b(begin|then|loop|else))\s*set\s+(local\s+|session\s+)?(role|session\s+authorization)\b",
     re.I,
 )
 _POWER = r"role|admin|is_admin|is_staff|staff|superuser|org|org_id|organisation|organization|tenant|tenant_id|team|team_id|plan|tier|permission|permissions|credits|group"
