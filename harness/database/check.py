@@ -109,9 +109,12 @@ def _prove(
     prober.judge = Judge(prober).of
     sightings: list[Sighting] = []
     for subject in known:
-        probe = prober.table(subject) if subject.relation.table else view(prober, subject)
-        sightings += probe
-        sightings += tried(prober, subject) if subject.relation.table else ()
+        try:
+            sightings += prober.table(subject) if subject.relation.table else view(prober, subject)
+            sightings += tried(prober, subject) if subject.relation.table else ()
+        except ValueError as error:
+            why = f"a condition of the declaration cannot be evaluated: {error}"
+            report.gaps.append(Gap(subject.title, why, "correct its `where` or `check`"))
     known_bad = blamed(prober, sightings)
     closed = not any(one.proofs and one.rule != "missing-access" for one in known_bad)
     report.found += known_bad

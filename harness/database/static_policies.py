@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from harness.database.catalogue import COMMANDS, Catalogue, Policy, Relation
 from harness.database.declaration import Declaration, Rule
 from harness.database.findings import Found
 from harness.database.oracle import Subject, subjects
+from harness.database.synthesise import constants
 
 __all__ = ["binds", "loose"]
 
@@ -30,11 +31,11 @@ def loose(catalogue: Catalogue, declaration: Declaration) -> Iterator[Found]:
         applying = catalogue.policies_of(relation)
         for policy in applying:
             for role in policy.applies if policy.permissive else ():
-                yield from _policy(declaration, subject, policy, role, applying)
+                yield from _policy(catalogue, declaration, subject, policy, role, applying)
 
 
 def _policy(
-    declaration: Declaration, subject: Subject, policy: Policy, role: str, applying: list[Policy]
+    catalogue: Catalogue, declaration: Declaration, subject: Subject, policy: Policy, role: str, applying: list[Policy]
 ) -> Iterator[Found]:
     relation = subject.relation
     for command in COMMANDS:
@@ -44,9 +45,11 @@ def _policy(
             continue  # what is left over only trying tells
         rules = [r for r in subject.rules if command.lower() in r.may and role in declaration.roles_of(r)]
         for clause, text in _clauses(policy, command):
+            if clause == "with check" and _set_by_trigger(catalogue, subject):
+                continue
             if subject.bucket and f"'{subject.bucket}'" not in text and "bucket_id" in text:
                 continue
-            if not binds(text, relation, rules):
+            if not binds(text, relation, rules, subject.rules):
                 kind = (
                     "owner-reassigned"
                     if command == "UPDATE" and clause == "with check"
@@ -64,7 +67,19 @@ def _clauses(policy: Policy, command: str) -> Iterator[tuple[str, str]]:
         yield "with check", policy.new_rows or "true"
 
 
-def binds(expression: str, relation: Relation, rules: list[Rule]) -> bool:
+def _set_by_trigger(catalogue: Catalogue, subject: Subject) -> bool:
+    """Whether a trigger sets the owner itself, whatever was sent."""
+    owners = [rule.by for rule in subject.rules if rule.who == "owner" and rule.by]
+    bodies = [
+        function.body
+        for trigger in catalogue.triggers
+        if trigger["relation"] == subject.relation.oid and trigger["enabled"] != "D"
+        if (function := catalogue.function_by_oid.get(trigger["function"])) is not None
+    ]
+    return any(re.search(rf"new\.\"?{re.escape(name)}\"?\s*:?=", body, re.I) for name in owners for body in bodies)
+
+
+def binds(expression: str, relation: Relation, rules: list[Rule], others: Sequence[Rule] = ()) -> bool:
     """Whether each alternative of ``expression`` asks for something that one of ``rules`` names."""
     if any(
         rule.who not in ("owner", "members", "own") and not rule.where and not rule.check for rule in rules
@@ -73,11 +88,15 @@ def binds(expression: str, relation: Relation, rules: list[Rule]) -> bool:
     text = _bare(" ".join(expression.split()))
     arms = _split(text, " OR ")
     if len(arms) > 1:
-        return all(binds(arm, relation, rules) for arm in arms)
+        return all(binds(arm, relation, rules, others) for arm in arms)
     parts = _split(text, " AND ")
     if len(parts) > 1:
-        return any(binds(part, relation, rules) for part in parts)
-    return text.lower() == "false" or any(_names(text, relation, rule) for rule in rules)
+        return any(binds(part, relation, rules, others) for part in parts)
+    if text.lower() == "false" or any(_names(text, relation, rule) for rule in rules):
+        return True
+    # callers without a token have no id: what asks for the owner shuts them out
+    owned = [rule for rule in others if rule.who == "owner"]
+    return bool(re.search(r"uid\(\)|jwt\(\)", text)) and any(_names(text, relation, rule) for rule in owned)
 
 
 def _names(text: str, relation: Relation, rule: Rule) -> bool:
@@ -85,7 +104,10 @@ def _names(text: str, relation: Relation, rule: Rule) -> bool:
         return bool(re.search(r"foldername|split_part|path_tokens|\bname\b.*uid\(|owner", text))
     if rule.by and re.search(rf"\b{re.escape(rule.by)}\b", text) and _CALLER.search(text):
         return True
-    words = set(re.findall(r"\w+", f"{rule.where or ''} {rule.check or ''}"))
+    asked = f"{rule.where or ''} {rule.check or ''}"
+    if set(constants(asked)) & set(constants(text)) - {""}:
+        return True
+    words = set(re.findall(r"\w+", asked))
     return any(c.name in words and re.search(rf"\b{re.escape(c.name)}\b", text) for c in relation.columns)
 
 
@@ -102,7 +124,7 @@ def _closing(text: str) -> int:
         if sign == "'":
             quoted = not quoted
         elif not quoted:
-            depth += (sign == "(") - (sign == ")")
+            depth += (sign in "([") - (sign in ")]")
             if depth == 0:
                 return index
     return len(text)
@@ -115,7 +137,7 @@ def _split(text: str, word: str) -> list[str]:
         if sign == "'":
             quoted = not quoted
         elif not quoted:
-            depth += (sign == "(") - (sign == ")")
+            depth += (sign in "([") - (sign in ")]")
             if depth == 0 and text.startswith(word, index):
                 parts.append(text[start:index])
                 start = index + len(word)

@@ -93,7 +93,9 @@ def candidates(
     """Values to try after a check refused a row: by column, the likeliest first."""
     check = next((c for c in relation.constraints if c.name == constraint), None)
     if check is not None:
+        linked = {name for c in relation.constraints if c.kind == "f" for name in c.columns}
         columns = [c for c in relation.columns if c.name in check.columns and not c.generated]
+        columns = [c for c in columns if c.name not in linked and c.base != "uuid"] or columns
         texts = [check.text or ""]
     else:
         columns = [

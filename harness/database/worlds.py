@@ -84,6 +84,7 @@ class Planter:
     declaration: Declaration
     subjects: list[Subject]
     mark: str
+    mending: str = ""
 
     def __post_init__(self) -> None:
         self.users = self.catalogue.by_title.get(self.declaration.users or "")
@@ -331,6 +332,10 @@ class Planter:
                     made = candidates(self.catalogue, relation, *known)
                 tried[name] = iter(list(made))
             if (change := next(tried[name], None)) is not None:
+                self.mending = name
+                return values | change
+        if (diag.sqlstate or "").startswith("22") and self.mending in tried:  # what was tried was odd
+            if (change := next(tried[self.mending], None)) is not None:
                 return values | change
         message = (diag.message_primary or str(error)).strip()
         raise CannotPlant(f"{relation.title}: {message} [{diag.sqlstate}]")
