@@ -22,7 +22,7 @@ Dsn = Annotated[
         "--dsn",
         envvar="HARNESS_DSN",
         show_envvar=True,
-        help="Connection string or URL; without a password in it, libpq asks PGPASSWORD, PGPASSFILE, ~/.pgpass.",
+        help="Connection string or URL; keep its password in PGPASSWORD or PGPASSFILE.",
     ),
 ]
 _DECLARATION = Path("supabase/declaration.yaml")
@@ -42,8 +42,8 @@ def check(
 ) -> None:
     """Read the database, try what must not work, undo it, and say what was found.
 
-    Exit code 0: it holds. 1: something was found. 2: nothing found, but not everything could be proven. 3: the
-    database did not answer.
+    Exit code 0: it holds. 1: something was found. 2: nothing was found, but not everything could be proven.
+    3: the database did not answer. 4: the declaration is wrong.
     """
     from harness.database.check import Options
     from harness.database.check import check as run

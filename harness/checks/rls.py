@@ -27,8 +27,8 @@ from harness.stack import Stack
 
 __all__ = [
     "advised",
-    "declared",
     "declaration",
+    "declared",
     "evidence_of",
     "examined",
     "reads",
@@ -121,10 +121,12 @@ def _only(report: Report, kinds: frozenset[str], commands: tuple[str, ...]) -> R
 
 @check("supabase.rls.reads", component="supabase", effect=Effect.PLANTS)
 def reads(stack: Stack) -> Evidence:
-    """The owner and the service role see a planted row; nobody else does, in SQL and through the Data API."""
+    """The owner and the service role see a planted row, nobody else does: in SQL and over the Data API."""
     sql = _only(examined(stack, Options()), _READS, ("SELECT",))
     http = _through_api(stack, "rls-reads", writes=False)
-    summary = f"{http.probes} requests and {sql.probes} statements on {sql.tables} tables: rows are seen as declared"
+    summary = (
+        f"{http.probes} requests, {sql.probes} statements, {sql.tables} tables: rows are seen as declared"
+    )
     return evidence_of(stack, summary, sql, http)
 
 
@@ -133,7 +135,7 @@ def writes(stack: Stack) -> Evidence:
     """Nobody writes in another's name, in SQL and through the Data API; owners can in their own."""
     sql = _only(examined(stack, Options()), _WRITES, ("INSERT", "UPDATE", "DELETE"))
     http = _through_api(stack, "rls-writes", writes=True)
-    summary = f"{http.probes} requests and {sql.probes} statements on {sql.tables} tables: rows are written as declared"
+    summary = f"{http.probes} requests, {sql.probes} statements, {sql.tables} tables: written as declared"
     return evidence_of(stack, summary, sql, http)
 
 

@@ -23,7 +23,7 @@ _CONFIG = "supabase/config.toml [storage.buckets]"
 
 @check("supabase.storage.buckets", component="supabase")
 def buckets(stack: Stack) -> Evidence:
-    """Every bucket is declared, and as private and limited as that; the CLI's configuration says the same."""
+    """Every bucket is declared, as private and limited as that; the CLI's configuration agrees."""
     report = examined(stack, Options(dynamic=False))
     found = [one for one in report.found if one.object.startswith("bucket ") or "storage." in one.object]
     found += _configured(stack, declaration(stack))
@@ -53,7 +53,7 @@ def _configured(stack: Stack, declared: Declaration) -> Iterator[Found]:
 
 @check("supabase.storage.objects", component="supabase", effect=Effect.PLANTS)
 def objects(stack: Stack) -> Evidence:
-    """Nobody lists, reads, overwrites, adds, moves or deletes files in another's folder; owners can in theirs.
+    """Nobody lists, reads, overwrites, adds, moves or deletes another's files; owners can with theirs.
 
     In SQL, on planted rows, in a transaction that is rolled back: what the Storage API itself relies on;
     and over HTTP where there is one.

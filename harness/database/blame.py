@@ -53,26 +53,49 @@ class Judge:
 
     def of(self, sighting: Sighting) -> list[Found]:
         """The findings that a sighting comes to."""
-        if sighting.kind == "missing-access":
-            return [self._missing(sighting)]
-        if sighting.kind == "policy-error":
-            return [self._error(sighting)]
+        special = {"missing-access": self._missing, "policy-error": self._error}
+        if sighting.kind in special:
+            return [special[sighting.kind](sighting)]
         if sighting.kind == "trigger-escalates":
             return list(self._triggers(sighting))
+        return [opened] if (opened := self._no_policy(sighting)) else list(self._policies(sighting))
+
+    def _no_policy(self, sighting: Sighting) -> Found | None:
+        """What lets everything through, policies or not."""
         relation, actor = sighting.subject.relation, sighting.actor
         if relation.kind == "v" and not relation.invoker:
-            return [self._found(sighting, relation.title, "view-bypasses-rls", f"it reads with the rights of {relation.owner}",
-                                f"alter view {relation.title} set (security_invoker = true);")]  # fmt: skip
+            return self._found(
+                sighting,
+                relation.title,
+                "view-bypasses-rls",
+                f"it reads with the rights of {relation.owner}",
+                f"alter view {relation.title} set (security_invoker = true);",
+            )
         if relation.table and not relation.rls:
-            return [self._found(sighting, relation.title, "rls-disabled", "row level security is off",
-                                f"alter table {relation.title} enable row level security;")]  # fmt: skip
+            return self._found(
+                sighting,
+                relation.title,
+                "rls-disabled",
+                "row level security is off",
+                f"alter table {relation.title} enable row level security;",
+            )
         if self.catalogue.bypasses(actor.role):
-            return [self._found(sighting, f"role {actor.role}", "role-bypasses-rls", f"{actor.role} bypasses row level security",
-                                f"alter role {quoted(actor.role)} nobypassrls nosuperuser;")]  # fmt: skip
+            return self._found(
+                sighting,
+                f"role {actor.role}",
+                "role-bypasses-rls",
+                f"{actor.role} bypasses row level security",
+                f"alter role {quoted(actor.role)} nobypassrls nosuperuser;",
+            )
         if relation.owner in self.catalogue.inherited(actor.role) and not relation.forced:
-            return [self._found(sighting, relation.title, "owner-bypasses-rls", f"{actor.role} has the rights of its owner {relation.owner}",
-                                f"alter table {relation.title} force row level security;")]  # fmt: skip
-        return list(self._policies(sighting))
+            return self._found(
+                sighting,
+                relation.title,
+                "owner-bypasses-rls",
+                f"{actor.role} has the rights of its owner {relation.owner}",
+                f"alter table {relation.title} force row level security;",
+            )
+        return None
 
     def _policies(self, sighting: Sighting) -> Iterator[Found]:
         relation, actor, command = sighting.subject.relation, sighting.actor, sighting.command
@@ -88,13 +111,23 @@ class Judge:
             text = " ".join((policy.new_rows if new else policy.using) or "true" for _ in (1,))
             helper = self._helper(policy, text, sighting, row)
             if helper is not None:
-                yield self._found(sighting, f"function {helper.title}", sighting.kind, f"{policy_title(policy, relation)} rests on it",
-                                  f"-- correct {helper.title}: it is true for {actor.title}, who is no such member")  # fmt: skip
+                yield self._found(
+                    sighting,
+                    f"function {helper.title}",
+                    sighting.kind,
+                    f"{policy_title(policy, relation)} rests on it",
+                    f"-- correct {helper.title}: it is true for {actor.title}, who is no such member",
+                )
                 continue
             clause = "with check" if new else "using"
             what = f"{clause} ({' '.join(text.split())[:240]})"
-            yield self._found(sighting, policy_title(policy, relation), sighting.kind, what,
-                              self._fix(policy, sighting, [p for p in policies if p not in guilty]))  # fmt: skip
+            yield self._found(
+                sighting,
+                policy_title(policy, relation),
+                sighting.kind,
+                what,
+                self._fix(policy, sighting, [p for p in policies if p not in guilty]),
+            )
         if not policies:
             yield self._found(
                 sighting,
@@ -110,13 +143,21 @@ class Judge:
         outcome = self.prober.session.attempt(actor, query)
         return bool(outcome.result and outcome.result[0][0])
 
-    def _helper(self, policy: Policy, text: str, sighting: Sighting, row: dict[str, Any]) -> Function | None:
+    def _helper(
+        self, policy: Policy, text: str, sighting: Sighting, row: dict[str, Any]
+    ) -> Function | None:
         """The function that says yes to somebody who is no member, or has no such role."""
         actor, relation = sighting.actor, sighting.subject.relation
+        if not self._of_a(row):
+            return None
         mine = {role for role in self.prober.power_now(actor).replace(";", ",").split(",") if role}
         for oid in policy.functions:
             function = self.catalogue.function_by_oid.get(oid)
-            if function is None or function.schema in ("auth", "storage", "pg_catalog") or function.returns != "boolean":
+            if (
+                function is None
+                or function.schema in ("auth", "storage", "pg_catalog")
+                or function.returns != "boolean"
+            ):
                 continue
             for call in _calls(text, function.name):
                 asked = set(re.findall(r"'([^']*)'", call))
@@ -125,6 +166,19 @@ class Judge:
                     return function
         return None
 
+    def _of_a(self, row: dict[str, Any]) -> bool:
+        """Whether the row names a group of A: only there it is known who is a member."""
+        groups = []
+        for membership in self.prober.declaration.memberships.values():
+            relation = self.catalogue.by_title.get(membership.table)
+            there = self.prober.worlds["A"].rows.get((relation.oid, "")) if relation else None
+            groups += [str(there.data[membership.group])] if there else []
+        # a row without a group (a comment, say) leads to one through another table
+        other = self.prober.worlds["B"].user
+        return any(group in str(value) for group in groups for value in row.values()) or other not in map(
+            str, row.values()
+        )
+
     def _triggers(self, sighting: Sighting) -> Iterator[Found]:
         relation = sighting.subject.relation
         tables = {m.table.rpartition(".")[2] for m in self.prober.declaration.memberships.values()}
@@ -132,9 +186,16 @@ class Judge:
             function = self.catalogue.function_by_oid.get(trigger["function"])
             if trigger["relation"] == relation.oid and function and any(t in function.body for t in tables):
                 proof = f"{sighting.actor.title}: {sighting.did[:200]}: {sighting.saw}"
-                yield Found("trigger-escalates", f"function {function.title}", f'trigger "{trigger["name"]}" on {relation.title} makes members',
-                            "a row that callers may write makes nobody a member", f'drop trigger "{trigger["name"]}" on {relation.title};',
-                            (sighting.actor.role,), relation.title, (proof,))  # fmt: skip
+                yield Found(
+                    "trigger-escalates",
+                    f"function {function.title}",
+                    f'trigger "{trigger["name"]}" on {relation.title} makes members',
+                    "a row that callers may write makes nobody a member",
+                    f'drop trigger "{trigger["name"]}" on {relation.title};',
+                    (sighting.actor.role,),
+                    relation.title,
+                    (proof,),
+                )
 
     def _fix(self, policy: Policy, sighting: Sighting, others: list[Policy]) -> str:
         relation, declaration = sighting.subject.relation, self.prober.declaration
@@ -162,8 +223,16 @@ class Judge:
         if denied := re.search(r"permission denied for function (\w+)", sighting.saw):
             named = [f for f in self.catalogue.functions if f.name == denied[1]]
             title = named[0].title if named else denied[1]
-            return Found("missing-access", f"function {title}", f"{role} may not call it, and a policy does", "callers may call what their policies call",
-                         f"grant execute on function {title} to {role};", (role,), sighting.subject.title, (sighting.did[:200],))  # fmt: skip
+            return Found(
+                "missing-access",
+                f"function {title}",
+                f"{role} may not call it, and a policy does",
+                "callers may call what their policies call",
+                f"grant execute on function {title} to {role};",
+                (role,),
+                sighting.subject.title,
+                (sighting.did[:200],),
+            )
         if not self.prober._possible(sighting.subject, sighting.actor, command):
             what, fix = "no grant", f"grant {command.lower()} on {relation.title} to {role};"
         else:
@@ -194,8 +263,16 @@ class Judge:
 
     def _error(self, sighting: Sighting) -> Found:
         proof = f"{sighting.actor.title}: {sighting.did}: {sighting.saw}"
-        return Found("policy-error", sighting.subject.title, f"a policy breaks: {sighting.saw}", "policies decide, and do not fail",
-                     "-- correct the policy that raises this", (sighting.actor.role,), sighting.subject.title, (proof,))  # fmt: skip
+        return Found(
+            "policy-error",
+            sighting.subject.title,
+            f"a policy breaks: {sighting.saw}",
+            "policies decide, and do not fail",
+            "-- correct the policy that raises this",
+            (sighting.actor.role,),
+            sighting.subject.title,
+            (proof,),
+        )
 
 
 def _rules(subject: Subject, declaration: Declaration, command: str, role: str) -> list[Rule]:
@@ -205,9 +282,7 @@ def _rules(subject: Subject, declaration: Declaration, command: str, role: str) 
 def rule_sql(rule: Rule, subject: Subject, declaration: Declaration) -> str:
     """The rule as a policy would say it."""
     by = (
-        f"(storage.foldername(name))[1]"
-        if subject.bucket and rule.by == "folder"
-        else quoted(rule.by or "")
+        "(storage.foldername(name))[1]" if subject.bucket and rule.by == "folder" else quoted(rule.by or "")
     )
     user = "(select auth.uid())" + ("::text" if subject.bucket else "")
     parts = [f"bucket_id = '{subject.bucket}'"] if subject.bucket else []
@@ -221,8 +296,10 @@ def rule_sql(rule: Rule, subject: Subject, declaration: Declaration) -> str:
             else ""
         )
         extra = f" and {membership.where}" if membership.where else ""
-        parts.append(f"exists (select from {membership.table} m where m.{quoted(membership.group)} = {by}"
-                     f" and m.{quoted(membership.user)} = (select auth.uid()){roles}{extra})")  # fmt: skip
+        parts.append(
+            f"exists (select from {membership.table} m where m.{quoted(membership.group)} = {by}"
+            f" and m.{quoted(membership.user)} = (select auth.uid()){roles}{extra})"
+        )
     elif rule.who == "own":
         parts.append("/* what is the caller's own */ false")
     if rule.where:
@@ -266,8 +343,16 @@ def _rank(found: Found) -> int:
 def _without_consequences(catalogue: Catalogue, cases: list[_Case]) -> list[Found]:
     """Leave out what only happens because something that it reads is open (or closed) itself."""
     opened = {table for case in cases if "foreign-read" in case.kinds for table in case.tables}
-    unseen = {c.found.table for c in cases if c.found.rule == "missing-access" and c.found.object.endswith(", SELECT")}
-    unseen |= {c.found.table for c in cases if c.found.rule == "missing-access" and c.found.object.startswith("function ")}
+    unseen = {
+        c.found.table
+        for c in cases
+        if c.found.rule == "missing-access" and c.found.object.endswith(", SELECT")
+    }
+    unseen |= {
+        c.found.table
+        for c in cases
+        if c.found.rule == "missing-access" and c.found.object.startswith("function ")
+    }
     readers: dict[str, set[str]] = {}
     for policy in catalogue.policies:
         relation = catalogue.by_oid.get(policy.relation)
@@ -280,10 +365,16 @@ def _without_consequences(catalogue: Catalogue, cases: list[_Case]) -> list[Foun
         if readers.get(found.object, set()) & opened:
             continue
         if relation is not None and relation.kind == "v" and relation.invoker:
-            reached = {catalogue.by_oid[oid].title for oid in catalogue.reach(relation) if oid in catalogue.by_oid}
+            reached = {
+                catalogue.by_oid[oid].title for oid in catalogue.reach(relation) if oid in catalogue.by_oid
+            }
             if reached & opened:
                 continue
-        if found.rule == "missing-access" and not found.object.startswith("function ") and _follows(found, unseen, catalogue):
+        if (
+            found.rule == "missing-access"
+            and not found.object.startswith("function ")
+            and _follows(found, unseen, catalogue)
+        ):
             continue
         extra = sorted(case.kinds - {found.rule, "missing-access", "policy-error"})
         more = f"; also {', '.join(extra)}" if extra and found.rule in _ORDER else ""
@@ -303,7 +394,7 @@ def _calls(text: str, name: str) -> Iterator[str]:
 
 
 def _follows(found: Found, unseen: set[str], catalogue: Catalogue) -> bool:
-    """Whether access is missing only because a row cannot be seen, here or in a table that a policy reads."""
+    """Whether access is missing only because a row is not seen, here or in a table that a policy reads."""
     if not found.object.endswith(", SELECT") and found.table in unseen:
         return True
     relation = catalogue.by_title.get(found.table)

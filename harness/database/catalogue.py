@@ -36,7 +36,7 @@ def quoted(name: str) -> str:
 
 @dataclass(frozen=True)
 class Column:
-    """A column. ``base`` is its type's name below any domain; ``grants`` exists where columns are granted."""
+    """A column. ``base`` is its type's name below any domain; ``grants``: where columns are granted."""
 
     name: str
     type: str

@@ -105,11 +105,11 @@ class Table(Strict):
     """Nobody but the service role: no rules."""
     rules: tuple[Rule, ...] = ()
     """Who may do what."""
-    columns: dict[str, dict[Command, tuple[str, ...]]] = {}
+    columns: dict[str, dict[Command, tuple[str, ...]]] = Field(default_factory=dict)
     """By role and command: the only columns that are granted."""
     rights: Literal["caller", "owner"] = "caller"
     """Of a view. owner: it is meant to read with its owner's rights, and filters by itself."""
-    plant: dict[str, str] = {}
+    plant: dict[str, str] = Field(default_factory=dict)
     """Values for rows that are planted, by column; {user}, {mark} and {number} are replaced."""
     rls: bool = True
     """Whether row level security is on; only a table that no caller holds a privilege on may do without."""
@@ -175,19 +175,19 @@ class Declaration(Strict):
     """Roles that are trusted with everything."""
     roles: tuple[str, ...] = ()
     """Further roles to look at as callers."""
-    settings: dict[str, str] = {}
+    settings: dict[str, str] = Field(default_factory=dict)
     """Settings that the application makes for each signed-in caller; {user} is replaced."""
     trusted_settings: tuple[str, ...] = ()
     """Settings that policies may rest on, because no caller can make them."""
     grants: Literal["exact", "wide"] = "exact"
     """exact: a privilege beyond the rules is a finding. wide: only row level security is relied on."""
-    memberships: dict[str, Membership] = {}
+    memberships: dict[str, Membership] = Field(default_factory=dict)
     """Who belongs to which group."""
-    tables: dict[str, Table] = {}
+    tables: dict[str, Table] = Field(default_factory=dict)
     """Tables and views of the exposed schemas, by schema.name."""
-    functions: dict[str, FunctionRule] = {}
+    functions: dict[str, FunctionRule] = Field(default_factory=dict)
     """Functions that callers may call, by schema.name(argument types)."""
-    buckets: dict[str, Bucket] = {}
+    buckets: dict[str, Bucket] = Field(default_factory=dict)
     """Storage buckets by id."""
 
     @property

@@ -8,7 +8,7 @@ contradicts the declaration.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import psycopg
@@ -46,7 +46,9 @@ def declared_text(dsn: str, schemas: tuple[str, ...] = ()) -> str:
         for attempt in ("unlocked_by", "reveals"):
             report = check_connection(connection, parse(_text(data)), Options())
             connection.rollback()
-            _opened(catalogue, data, [f.object for f in report.found if f.rule == "function-leaks"], attempt)
+            _opened(
+                catalogue, data, [f.object for f in report.found if f.rule == "function-leaks"], attempt
+            )
     return _text(data)
 
 
@@ -58,11 +60,13 @@ def _opened(catalogue: Catalogue, data: dict[str, Any], leaking: list[str], atte
             continue
         secrets = [
             f"{relation.title}.{column.name}"
-            for relation in catalogue.relations if relation.table and relation.title in function.body
+            for relation in catalogue.relations
+            if relation.table and relation.title in function.body
             for column in relation.columns
             for given in function.inputs
-            if given["name"] and re.search(rf"\b{re.escape(column.name)}\s*=\s*{re.escape(given['name'])}\b", function.body)
-        ]  # fmt: skip
+            if given["name"]
+            and re.search(rf"\b{re.escape(column.name)}\s*=\s*{re.escape(given['name'])}\b", function.body)
+        ]
         if attempt == "unlocked_by" and secrets:
             entry["unlocked_by"] = list(dict.fromkeys(secrets))
         elif attempt == "reveals":
@@ -71,7 +75,9 @@ def _opened(catalogue: Catalogue, data: dict[str, Any], leaking: list[str], atte
 
 
 def _text(data: dict[str, Any]) -> str:
-    return _HEAD + yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=100_000, default_flow_style=None)
+    return _HEAD + yaml.safe_dump(
+        data, sort_keys=False, allow_unicode=True, width=100_000, default_flow_style=None
+    )
 
 
 def _declared(catalogue: Catalogue, base: Declaration) -> dict[str, Any]:
@@ -92,34 +98,56 @@ def _declared(catalogue: Catalogue, base: Declaration) -> dict[str, Any]:
     functions = {
         f.title: {"callers": list(f.executors)}
         for f in catalogue.functions
-        if f.schema in base.schemas and f.schema not in MANAGED and not f.extension and f.executors
+        if f.schema in base.schemas
+        and f.schema not in MANAGED
+        and not f.extension
+        and f.executors
         and f.returns not in ("trigger", "event_trigger")
-    }  # fmt: skip
+    }
     if functions:
         data["functions"] = functions
     if catalogue.buckets:
         data["buckets"] = {bucket.id: _bucket(catalogue, base, bucket) for bucket in catalogue.buckets}
     exact = parse(_text(data))
-    excess = [*static_relations.grants(catalogue, exact), *static_roles.defaults(catalogue, exact), *static_roles.sequences(catalogue, exact)]
+    excess = [
+        *static_relations.grants(catalogue, exact),
+        *static_roles.defaults(catalogue, exact),
+        *static_roles.sequences(catalogue, exact),
+    ]
     return {"grants": "wide", **data} if excess else data
 
 
 def _settings(catalogue: Catalogue) -> set[str]:
-    names = {n for p in catalogue.policies for n in re.findall(r"current_setting\(\s*'([^']+)'", f"{p.using} {p.check}")}
+    names = {
+        n
+        for p in catalogue.policies
+        for n in re.findall(r"current_setting\(\s*'([^']+)'", f"{p.using} {p.check}")
+    }
     return {name for name in names if not name.startswith("request.") and "." in name}
 
 
 def _memberships(catalogue: Catalogue, base: Declaration) -> Iterator[tuple[str, dict[str, str]]]:
     """Tables whose key is a user and something else."""
     users = {base.users} | {
-        r.title for r in catalogue.relations for c in r.constraints
-        if c.kind == "f" and c.columns == r.key and (t := catalogue.by_oid.get(c.target or 0)) and t.title == base.users
-    }  # fmt: skip
+        r.title
+        for r in catalogue.relations
+        for c in r.constraints
+        if c.kind == "f"
+        and c.columns == r.key
+        and (t := catalogue.by_oid.get(c.target or 0))
+        and t.title == base.users
+    }
     for relation in catalogue.relations:
         if not relation.table or relation.schema in MANAGED or relation.partition:
             continue
-        targets = {c.columns[0]: catalogue.by_oid.get(c.target or 0) for c in relation.constraints if c.kind == "f" and len(c.columns) == 1}
-        for key in (c.columns for c in relation.constraints if c.kind in ("p", "u") and len(c.columns) == 2):
+        targets = {
+            c.columns[0]: catalogue.by_oid.get(c.target or 0)
+            for c in relation.constraints
+            if c.kind == "f" and len(c.columns) == 1
+        }
+        for key in (
+            c.columns for c in relation.constraints if c.kind in ("p", "u") and len(c.columns) == 2
+        ):
             user = [n for n in key if (t := targets.get(n)) and t.title in users]
             group = [n for n in key if (t := targets.get(n)) and t.title not in users]
             if len(user) == 1 and len(group) == 1:
@@ -140,7 +168,11 @@ def _table(catalogue: Catalogue, base: Declaration, relation: Relation) -> dict[
             return {"service_only": True, "rls": False}
         open_to = {role: [p.lower() for p in ps if p in COMMANDS] for role, ps in held.items()}
         only_reads = all(commands == ["select"] for commands in open_to.values())
-        return {"public": True, "rls": False} if only_reads and base.anonymous in open_to else {"service_only": True}
+        return (
+            {"public": True, "rls": False}
+            if only_reads and base.anonymous in open_to
+            else {"service_only": True}
+        )
     rules = list(_rules(catalogue, base, relation, catalogue.policies_of(relation)))
     if not rules:
         return {"service_only": True}
@@ -157,7 +189,11 @@ def _view(base: Declaration, relation: Relation, held: dict[str, list[str]]) -> 
         who = {base.anonymous: "anyone", base.signed_in: "signed-in"}.get(role, role)
         if who == "anyone" or base.anonymous not in readers:
             rules.append({"who": who, "may": ["select"]})
-    found: dict[str, Any] = {"rules": rules[:1] if rules and rules[0]["who"] == "anyone" else rules} if rules else {"service_only": True}
+    found: dict[str, Any] = (
+        {"rules": rules[:1] if rules and rules[0]["who"] == "anyone" else rules}
+        if rules
+        else {"service_only": True}
+    )
     if relation.kind == "v" and not relation.invoker and rules:
         found["rights"] = "owner"
     return found
@@ -174,7 +210,11 @@ def _columns(relation: Relation, held: dict[str, list[str]]) -> dict[str, Any]:
 
 
 def _rules(
-    catalogue: Catalogue, base: Declaration, relation: Relation, policies: list[Policy], bucket: str | None = None
+    catalogue: Catalogue,
+    base: Declaration,
+    relation: Relation,
+    policies: list[Policy],
+    bucket: str | None = None,
 ) -> Iterator[dict[str, Any]]:
     """What permissive policies let through, narrowed by restrictive ones; alike rules are one."""
     kept: dict[str, dict[str, Any]] = {}
@@ -203,7 +243,14 @@ def _whos(base: Declaration, policy: Policy) -> list[str]:
 
 
 def _rule(
-    catalogue: Catalogue, base: Declaration, relation: Relation, policy: Policy, policies: list[Policy], command: str, who: str, bucket: str | None
+    catalogue: Catalogue,
+    base: Declaration,
+    relation: Relation,
+    policy: Policy,
+    policies: list[Policy],
+    command: str,
+    who: str,
+    bucket: str | None,
 ) -> dict[str, Any]:
     role = {"anyone": base.signed_in, "signed-in": base.signed_in}.get(who, who)
     narrower = [p for p in policies if not p.permissive and p.concerns(role, command)]
@@ -227,7 +274,11 @@ def _rule(
 
 
 def _test(column: str | None, bucket: str | None) -> str:
-    return "(storage.foldername(name))[1] = auth.uid()::text" if column == "folder" and bucket else f"{column}::text = auth.uid()::text"
+    return (
+        "(storage.foldername(name))[1] = auth.uid()::text"
+        if column == "folder" and bucket
+        else f"{column}::text = auth.uid()::text"
+    )
 
 
 def _condition(catalogue: Catalogue, relation: Relation, texts: list[str]) -> str | None:
@@ -243,7 +294,9 @@ def _owner(relation: Relation, text: str | None, bucket: str | None) -> tuple[st
     parts = _split(_bare(text), " AND ")
     for part in parts:
         bare = _bare(part)
-        match = re.fullmatch(rf"\(?(.+?)\)?(?:::text)? = {_CALLER}", bare) or re.fullmatch(rf"{_CALLER} = \(?(.+?)\)?(?:::text)?", bare)
+        match = re.fullmatch(rf"\(?(.+?)\)?(?:::text)? = {_CALLER}", bare) or re.fullmatch(
+            rf"{_CALLER} = \(?(.+?)\)?(?:::text)?", bare
+        )
         left = match[1].strip('("') if match else ""
         named = "folder" if bucket and "foldername(name))[1" in left else left.strip('"')
         if named == "folder" or relation.column(named):
@@ -256,7 +309,12 @@ def _inlined(catalogue: Catalogue, relation: Relation, text: str) -> str:
     """The expression with calls of SQL helper functions written out as subqueries."""
     for function in catalogue.functions:
         body = " ".join(function.body.split()).rstrip("; ")
-        if function.schema in MANAGED or function.language != "sql" or function.set or not body.lower().startswith("select"):
+        if (
+            function.schema in MANAGED
+            or function.language != "sql"
+            or function.set
+            or not body.lower().startswith("select")
+        ):
             continue
         for call in list(_calls(text, function.name)):
             arguments = _split(call[call.index("(") + 1 : -1], ", ")
@@ -265,15 +323,26 @@ def _inlined(catalogue: Catalogue, relation: Relation, text: str) -> str:
                 value = _qualified(relation, argument)
                 written = written.replace(f"${index + 1}", f"({value})")
                 if given["name"]:
-                    written = re.sub(rf"(?<![.\w]){re.escape(given['name'])}(?![\w(])", lambda _, v=value: f"({v})", written)
+                    written = re.sub(
+                        rf"(?<![.\w]){re.escape(given['name'])}(?![\w(])",
+                        _literally(value),
+                        written,
+                    )
             text = text.replace(call, f"({written})")
     return text
+
+
+def _literally(value: str) -> Callable[[re.Match[str]], str]:
+    """As a replacement in which no backslash means anything."""
+    return lambda _: f"({value})"
 
 
 def _qualified(relation: Relation, expression: str) -> str:
     alias = '"' + relation.name.replace('"', '""') + '"'
     for column in relation.columns:
-        expression = re.sub(rf"(?<![.\w'\"]){re.escape(column.name)}(?![\w('\"])", f'{alias}."{column.name}"', expression)
+        expression = re.sub(
+            rf"(?<![.\w'\"]){re.escape(column.name)}(?![\w('\"])", f'{alias}."{column.name}"', expression
+        )
     return expression
 
 

@@ -139,7 +139,7 @@ def _quote(name: str) -> str:
 
 
 def record(relation: Relation, row: dict[str, Any]) -> str:
-    """``row`` as an item of FROM, named like the relation: expressions of policies can be evaluated on it."""
+    """``row`` as an item of FROM, named like the relation, for expressions of policies."""
     alias = _quote(relation.name)
     return f"jsonb_populate_record(null::{relation.sql}, {literal(json.dumps(row))}::jsonb) as {alias}"
 

@@ -9,7 +9,7 @@ from typing import Any
 from harness.database.catalogue import Function
 from harness.database.declaration import FunctionRule
 from harness.database.findings import Found, Gap
-from harness.database.oracle import Actor, Subject, literal
+from harness.database.oracle import Subject, literal
 from harness.database.prober import Prober, Sighting
 from harness.database.worlds import World
 
@@ -126,9 +126,16 @@ def _function(prober: Prober, function: Function, rule: FunctionRule) -> Iterato
             changed = bool(outcome.seen) and list(outcome.seen[0]) != before
             if seen or changed:
                 what = f"it gave away {seen} of user A" if seen else "it changed rows of user A"
-                fix = f"revoke execute on function {function.title} from public, {actor.role}; -- or let it ask for auth.uid()"
-                yield Found("function-leaks", f"function {function.title}", what, "a caller gets and changes nothing of another user's",
-                            fix, (actor.role,), proofs=(f"{actor.title}: select {call[:160]}",))  # fmt: skip
+                fix = f"revoke execute on function {function.title} from public, {actor.role};"
+                yield Found(
+                    "function-leaks",
+                    f"function {function.title}",
+                    what,
+                    "a caller gets and changes nothing of another user's",
+                    fix,
+                    (actor.role,),
+                    proofs=(f"{actor.title}: select {call[:160]}",),
+                )
                 break
 
 
@@ -154,7 +161,8 @@ def _fingerprint(prober: Prober) -> str:
         if relation is not None and there is not None:
             column = '"' + membership.group.replace('"', '""') + '"'
             parts.append(
-                f"(select count(*) from {relation.sql} where {column}::text = {literal(there.data[membership.group])})"
+                f"(select count(*) from {relation.sql}"
+                f" where {column}::text = {literal(there.data[membership.group])})"
             )
     return f"select {', '.join(parts)}"
 

@@ -117,13 +117,22 @@ def write_json(report: Report, path: Path) -> None:
     """Write the whole report to ``path``."""
     data = {
         "findings": [
-            {"rule": one.rule, "object": one.object, "severity": str(one.severity), "roles": one.roles,
-             "table": one.table, "observed": one.what, "expected": one.expected, "fix": one.fix,
-             "proofs": one.proofs, "source": one.source}
+            {
+                "rule": one.rule,
+                "object": one.object,
+                "severity": str(one.severity),
+                "roles": one.roles,
+                "table": one.table,
+                "observed": one.what,
+                "expected": one.expected,
+                "fix": one.fix,
+                "proofs": one.proofs,
+                "source": one.source,
+            }
             for one in report.found
         ],
         "gaps": [vars(gap) for gap in report.gaps],
         "tables": report.tables,
         "probes": report.probes,
-    }  # fmt: skip
+    }
     path.write_text(redact(json.dumps(data, indent=2)) + "\n", encoding="utf-8")

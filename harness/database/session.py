@@ -56,7 +56,9 @@ class Session:
     def __post_init__(self) -> None:
         self.connection.execute(b"savepoint probe")
 
-    def attempt(self, actor: Actor, statement: str, inspect: str = "", prepare: str = "select 1") -> Outcome:
+    def attempt(
+        self, actor: Actor, statement: str, inspect: str = "", prepare: str = "select 1"
+    ) -> Outcome:
         """Run ``statement`` as ``actor``; undone before the next one.
 
         ``prepare`` comes before it and ``inspect`` after it, both with full rights.

@@ -11,16 +11,40 @@ from harness.database.findings import Found, Severity
 
 __all__ = ["dynamic_sql", "exposed", "identity", "leakproof", "reach_out", "search_path", "signup"]
 
-MANAGED = ("auth", "storage", "extensions", "graphql", "graphql_public", "realtime", "vault", "pgsodium", "net", "cron",
-           "supabase_functions", "supabase_migrations", "pgbouncer", "_realtime", "pgmq", "repack", "topology", "tiger")  # fmt: skip
-_REACHES_OUT = re.compile(r"\b(net\.http_\w+|http_(get|post|put|patch|delete|head)|http\s*\(|dblink\w*|pg_read_(binary_)?file|"
-                          r"pg_ls_dir|lo_(import|export)|copy\s+.*\bprogram\b)", re.I)  # fmt: skip
+MANAGED = (
+    "auth",
+    "storage",
+    "extensions",
+    "graphql",
+    "graphql_public",
+    "realtime",
+    "vault",
+    "pgsodium",
+    "net",
+    "cron",
+    "supabase_functions",
+    "supabase_migrations",
+    "pgbouncer",
+    "_realtime",
+    "pgmq",
+    "repack",
+    "topology",
+    "tiger",
+)
+_REACHES_OUT = re.compile(
+    r"\b(net\.http_\w+|http_(get|post|put|patch|delete|head)|http\s*\(|dblink\w*|pg_read_(binary_)?file|"
+    r"pg_ls_dir|lo_(import|export)|copy\s+.*\bprogram\b)",
+    re.I,
+)
 _SETS_IDENTITY = re.compile(
     r"set_config\(\s*'(role|request\.[\w.]+|session_authorization)'"
     r"|(^|;|\b(begin|then|loop|else))\s*set\s+(local\s+|session\s+)?(role|session\s+authorization)\b",
     re.I,
 )
-_POWER = r"role|admin|is_admin|is_staff|staff|superuser|org|org_id|organisation|organization|tenant|tenant_id|team|team_id|plan|tier|permission|permissions|credits|group"
+_POWER = (
+    r"role|admin|is_admin|is_staff|staff|superuser|org|org_id|organi[sz]ation|organi[sz]ation_id"
+    r"|tenant|tenant_id|team|team_id|plan|tier|permissions?|credits|group"
+)
 
 
 def _own(catalogue: Catalogue) -> list[Function]:
@@ -36,6 +60,10 @@ def _callable(function: Function, declaration: Declaration) -> bool:
     )
 
 
+def _revoked(function: Function) -> str:
+    return f"revoke execute on function {function.title} from public, {', '.join(function.executors)};"
+
+
 def exposed(catalogue: Catalogue, declaration: Declaration) -> Iterator[Found]:
     """Functions that callers may call are declared, for exactly those callers."""
     for function in _own(catalogue):
@@ -47,26 +75,51 @@ def exposed(catalogue: Catalogue, declaration: Declaration) -> Iterator[Found]:
         if declared is None:
             who = ", ".join(function.executors)
             if function.definer:
-                yield Found("definer-exposed", where, f"security definer, and {who} may call it",
-                            "nobody calls what runs with its owner's rights, unless it is declared", fix, tuple(function.executors))  # fmt: skip
+                yield Found(
+                    "definer-exposed",
+                    where,
+                    f"security definer, and {who} may call it",
+                    "nobody calls what runs with its owner's rights, unless it is declared",
+                    fix,
+                    tuple(function.executors),
+                )
             else:
-                yield Found("undeclared-function", where, f"{who} may call it through the Data API",
-                            "every exposed function is declared", fix, tuple(function.executors), severity=Severity.WARNING)  # fmt: skip
+                yield Found(
+                    "undeclared-function",
+                    where,
+                    f"{who} may call it through the Data API",
+                    "every exposed function is declared",
+                    fix,
+                    tuple(function.executors),
+                    severity=Severity.WARNING,
+                )
             continue
         excess = [role for role in function.executors if role not in declared.callers]
         if excess:
             granted = ", ".join(role for role in declared.callers)
             again = f" grant execute on function {function.title} to {granted};" if granted else ""
-            yield Found("excess-execute", where, f"{', '.join(excess)} may call it", f"only {granted or 'nobody'} may call it",
-                        f"revoke execute on function {function.title} from public, {', '.join(excess)};{again}", tuple(excess))  # fmt: skip
+            yield Found(
+                "excess-execute",
+                where,
+                f"{', '.join(excess)} may call it",
+                f"only {granted or 'nobody'} may call it",
+                f"revoke execute on function {function.title} from public, {', '.join(excess)};{again}",
+                tuple(excess),
+            )
         lacking = [
             role
             for role in declared.callers
             if role not in function.executors and role in catalogue.api_roles
         ]
         if lacking:
-            yield Found("missing-access", where, f"{', '.join(lacking)} may not call it", "declared callers may call it",
-                        f"grant execute on function {function.title} to {', '.join(lacking)};", tuple(lacking))  # fmt: skip
+            yield Found(
+                "missing-access",
+                where,
+                f"{', '.join(lacking)} may not call it",
+                "declared callers may call it",
+                f"grant execute on function {function.title} to {', '.join(lacking)};",
+                tuple(lacking),
+            )
 
 
 def search_path(catalogue: Catalogue, declaration: Declaration) -> Iterator[Found]:
@@ -105,8 +158,14 @@ def leakproof(catalogue: Catalogue, declaration: Declaration) -> Iterator[Found]
     """No function of one's own claims to leak nothing: the planner may run it before the policies."""
     for function in _own(catalogue):
         if function.leakproof:
-            yield Found("function-leakproof", f"function {function.title}", "leakproof: it may see rows before the policies do",
-                        "no function of one's own is leakproof", f"alter function {function.title} not leakproof;", tuple(function.executors))  # fmt: skip
+            yield Found(
+                "function-leakproof",
+                f"function {function.title}",
+                "leakproof: it may see rows before the policies do",
+                "no function of one's own is leakproof",
+                f"alter function {function.title} not leakproof;",
+                tuple(function.executors),
+            )
 
 
 def reach_out(catalogue: Catalogue, declaration: Declaration) -> Iterator[Found]:
@@ -126,9 +185,14 @@ def reach_out(catalogue: Catalogue, declaration: Declaration) -> Iterator[Found]
         )
         declared = declaration.functions.get(function.title)
         if named or (called and (declared is None or set(function.executors) - set(declared.callers))):
-            yield Found("reaches-out", f"function {function.title}", f"{', '.join(function.executors)} can make the server reach out with it",
-                        "callers cannot make the server reach out",
-                        f"revoke execute on function {function.title} from public, {', '.join(function.executors)};", tuple(function.executors))  # fmt: skip
+            yield Found(
+                "reaches-out",
+                f"function {function.title}",
+                f"{', '.join(function.executors)} can make the server reach out with it",
+                "callers cannot make the server reach out",
+                _revoked(function),
+                tuple(function.executors),
+            )
 
 
 def identity(catalogue: Catalogue, declaration: Declaration) -> Iterator[Found]:
@@ -147,9 +211,14 @@ def identity(catalogue: Catalogue, declaration: Declaration) -> Iterator[Found]:
             or setting
             or re.search(r"set_config\(\s*[a-z_]\w*\s*,", function.body)
         ):
-            yield Found("changes-identity", f"function {function.title}", "it changes the caller's role, token or a setting that policies rest on",
-                        "who a caller is comes from the token alone",
-                        f"revoke execute on function {function.title} from public, {', '.join(function.executors)};", tuple(function.executors))  # fmt: skip
+            yield Found(
+                "changes-identity",
+                f"function {function.title}",
+                "it changes the caller's role, token or a setting that policies rest on",
+                "who a caller is comes from the token alone",
+                _revoked(function),
+                tuple(function.executors),
+            )
 
 
 def dynamic_sql(catalogue: Catalogue, declaration: Declaration) -> Iterator[Found]:
@@ -168,8 +237,14 @@ def dynamic_sql(catalogue: Catalogue, declaration: Declaration) -> Iterator[Foun
             )
             formatted = re.search(r"format\(.*%s", statement, re.I | re.S) or statement.strip() in names
             if joined or formatted:
-                yield Found("definer-dynamic-sql", f"function {function.title}", "it runs SQL that its caller's text becomes part of",
-                            "definer functions quote what becomes SQL", "-- use format() with %I and %L, or EXECUTE … USING", tuple(function.executors))  # fmt: skip
+                yield Found(
+                    "definer-dynamic-sql",
+                    f"function {function.title}",
+                    "it runs SQL that its caller's text becomes part of",
+                    "definer functions quote what becomes SQL",
+                    "-- use format() with %I and %L, or EXECUTE … USING",
+                    tuple(function.executors),
+                )
                 break
 
 
@@ -183,6 +258,11 @@ def signup(catalogue: Catalogue, declaration: Declaration) -> Iterator[Found]:
             rf"(raw_user_meta_data|user_metadata)'?\)?\s*->>?\s*'({_POWER})'", function.body, re.I
         ):
             relation = catalogue.by_oid.get(trigger["relation"])
-            yield Found("trusts-user-metadata", f"function {function.title}", f"it takes {found[2]} from what users write about themselves",
-                        "nothing that users can set gives rights", "-- take it from raw_app_meta_data, or a constant",
-                        table=relation.title if relation else "")  # fmt: skip
+            yield Found(
+                "trusts-user-metadata",
+                f"function {function.title}",
+                f"it takes {found[2]} from what users write about themselves",
+                "nothing that users can set gives rights",
+                "-- take it from raw_app_meta_data, or a constant",
+                table=relation.title if relation else "",
+            )

@@ -35,7 +35,12 @@ def loose(catalogue: Catalogue, declaration: Declaration) -> Iterator[Found]:
 
 
 def _policy(
-    catalogue: Catalogue, declaration: Declaration, subject: Subject, policy: Policy, role: str, applying: list[Policy]
+    catalogue: Catalogue,
+    declaration: Declaration,
+    subject: Subject,
+    policy: Policy,
+    role: str,
+    applying: list[Policy],
 ) -> Iterator[Found]:
     relation = subject.relation
     for command in COMMANDS:
@@ -55,9 +60,15 @@ def _policy(
                     if command == "UPDATE" and clause == "with check"
                     else _KINDS[command]
                 )
-                yield Found(kind, f'policy "{policy.name}" on {relation.title}', f"{clause} ({' '.join(text.split())[:240]})",
-                            "every way through a policy leads by the row's owner or group", f'-- correct policy "{policy.name}" on {relation.title}',
-                            (role,), subject.title)  # fmt: skip
+                yield Found(
+                    kind,
+                    f'policy "{policy.name}" on {relation.title}',
+                    f"{clause} ({' '.join(text.split())[:240]})",
+                    "every way through a policy leads by the row's owner or group",
+                    f'-- correct policy "{policy.name}" on {relation.title}',
+                    (role,),
+                    subject.title,
+                )
 
 
 def _clauses(policy: Policy, command: str) -> Iterator[tuple[str, str]]:
@@ -76,7 +87,9 @@ def _set_by_trigger(catalogue: Catalogue, subject: Subject) -> bool:
         if trigger["relation"] == subject.relation.oid and trigger["enabled"] != "D"
         if (function := catalogue.function_by_oid.get(trigger["function"])) is not None
     ]
-    return any(re.search(rf"new\.\"?{re.escape(name)}\"?\s*:?=", body, re.I) for name in owners for body in bodies)
+    return any(
+        re.search(rf"new\.\"?{re.escape(name)}\"?\s*:?=", body, re.I) for name in owners for body in bodies
+    )
 
 
 def binds(expression: str, relation: Relation, rules: list[Rule], others: Sequence[Rule] = ()) -> bool:

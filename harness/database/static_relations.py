@@ -57,10 +57,13 @@ def ancestor(catalogue: Catalogue, declaration: Declaration, relation: Relation)
 
 def _unconditional(declaration: Declaration, table: Table, role: str, command: str) -> bool:
     return any(
-        rule.who not in ("owner", "members") and not rule.where and not rule.check
-        and command.lower() in rule.may and role in declaration.roles_of(rule)
+        rule.who not in ("owner", "members")
+        and not rule.where
+        and not rule.check
+        and command.lower() in rule.may
+        and role in declaration.roles_of(rule)
         for rule in table.all_rules
-    )  # fmt: skip
+    )
 
 
 def undeclared(catalogue: Catalogue, declaration: Declaration) -> Iterator[Found]:
@@ -78,8 +81,15 @@ def undeclared(catalogue: Catalogue, declaration: Declaration) -> Iterator[Found
         fix = (
             f"declare it, or: revoke all on {relation.title} from public, {', '.join(catalogue.api_roles)};"
         )
-        yield Found("undeclared", relation.title, f"it is not declared ({shown})", "every exposed relation is declared",
-                    fix, tuple(privileges), relation.title)  # fmt: skip
+        yield Found(
+            "undeclared",
+            relation.title,
+            f"it is not declared ({shown})",
+            "every exposed relation is declared",
+            fix,
+            tuple(privileges),
+            relation.title,
+        )
 
 
 def _open_table(relation: Relation) -> bool:
@@ -94,13 +104,24 @@ def absent(catalogue: Catalogue, declaration: Declaration) -> Iterator[Found]:
     """Everything that is declared exists."""
     for title in declaration.tables:
         if title not in catalogue.by_title:
-            yield Found("declared-absent", title, "there is no such relation", "what is declared exists",
-                        "-- apply the migrations, or take it out of the declaration", table=title)  # fmt: skip
+            yield Found(
+                "declared-absent",
+                title,
+                "there is no such relation",
+                "what is declared exists",
+                "-- apply the migrations, or take it out of the declaration",
+                table=title,
+            )
     known = {function.title for function in catalogue.functions}
     for title in declaration.functions:
         if title not in known:
-            yield Found("declared-absent", f"function {title}", "there is no such function", "what is declared exists",
-                        "-- apply the migrations, or take it out of the declaration")  # fmt: skip
+            yield Found(
+                "declared-absent",
+                f"function {title}",
+                "there is no such function",
+                "what is declared exists",
+                "-- apply the migrations, or take it out of the declaration",
+            )
 
 
 def row_security(catalogue: Catalogue, declaration: Declaration) -> Iterator[Found]:
@@ -127,8 +148,15 @@ def row_security(catalogue: Catalogue, declaration: Declaration) -> Iterator[Fou
         policies = len(catalogue.policies_of(relation))
         what = f"row level security is off{f', and its {policies} policies do nothing' if policies else ''}"
         shown = "; ".join(f"{role}: {', '.join(p)}" for role, p in privileges.items())
-        yield Found("rls-disabled", relation.title, what + (f" ({shown})" if shown else ""), f"{kind} has row level security on",
-                    f"alter table {relation.title} enable row level security;", tuple(privileges), relation.title)  # fmt: skip
+        yield Found(
+            "rls-disabled",
+            relation.title,
+            what + (f" ({shown})" if shown else ""),
+            f"{kind} has row level security on",
+            f"alter table {relation.title} enable row level security;",
+            tuple(privileges),
+            relation.title,
+        )
 
 
 def grants(catalogue: Catalogue, declaration: Declaration) -> Iterator[Found]:
@@ -149,8 +177,15 @@ def grants(catalogue: Catalogue, declaration: Declaration) -> Iterator[Found]:
             excess = [p for p in privileges if p not in wanted]
             if excess:
                 by = "public" if set(excess) <= set(relation.public) else role
-                yield Found("excess-grant", relation.title, f"{role} holds {', '.join(excess)}", "callers hold what the rules let them do",
-                            f"revoke {', '.join(excess).lower()} on {relation.title} from {by};", (role,), relation.title)  # fmt: skip
+                yield Found(
+                    "excess-grant",
+                    relation.title,
+                    f"{role} holds {', '.join(excess)}",
+                    "callers hold what the rules let them do",
+                    f"revoke {', '.join(excess).lower()} on {relation.title} from {by};",
+                    (role,),
+                    relation.title,
+                )
             yield from _columns(relation, table, role)
 
 
@@ -159,10 +194,19 @@ def _columns(relation: Relation, table: Table, role: str) -> Iterator[Found]:
         granted = [c.name for c in relation.columns_for(role, command.upper())]
         excess = [name for name in granted if name not in names]
         if excess:
-            fix = (f"revoke {command} on {relation.title} from {role}; grant {command} ({', '.join(names)})"
-                   f" on {relation.title} to {role};")  # fmt: skip
-            yield Found("excess-grant", relation.title, f"{role} may {command} the columns {', '.join(excess)}",
-                        f"{role} may {command} {', '.join(names)} alone", fix, (role,), relation.title)  # fmt: skip
+            fix = (
+                f"revoke {command} on {relation.title} from {role}; grant {command} ({', '.join(names)})"
+                f" on {relation.title} to {role};"
+            )
+            yield Found(
+                "excess-grant",
+                relation.title,
+                f"{role} may {command} the columns {', '.join(excess)}",
+                f"{role} may {command} {', '.join(names)} alone",
+                fix,
+                (role,),
+                relation.title,
+            )
 
 
 def _owner_sees_more(catalogue: Catalogue, view: Relation) -> bool:
@@ -198,9 +242,15 @@ def views(catalogue: Catalogue, declaration: Declaration) -> Iterator[Found]:
         tables = sorted(
             catalogue.by_oid[oid].title for oid in catalogue.reach(relation) if oid in catalogue.by_oid
         )
-        yield Found("view-bypasses-rls", relation.title, f"it reads {', '.join(tables)} with the rights of {relation.owner}",
-                    "views read with their caller's rights", f"alter view {relation.title} set (security_invoker = true);",
-                    tuple(privileges), relation.title)  # fmt: skip
+        yield Found(
+            "view-bypasses-rls",
+            relation.title,
+            f"it reads {', '.join(tables)} with the rights of {relation.owner}",
+            "views read with their caller's rights",
+            f"alter view {relation.title} set (security_invoker = true);",
+            tuple(privileges),
+            relation.title,
+        )
 
 
 def unprotected(catalogue: Catalogue, declaration: Declaration) -> Iterator[Found]:
@@ -209,8 +259,12 @@ def unprotected(catalogue: Catalogue, declaration: Declaration) -> Iterator[Foun
         if relation.kind not in ("m", "f"):
             continue
         table = declaration.tables.get(relation.title, Table())
-        open_to = [role for role, privileges in held(relation, catalogue).items()
-                   for p in privileges if p in COMMANDS and not _unconditional(declaration, table, role, p)]  # fmt: skip
+        open_to = [
+            role
+            for role, privileges in held(relation, catalogue).items()
+            for p in privileges
+            if p in COMMANDS and not _unconditional(declaration, table, role, p)
+        ]
         if open_to:
             kind, rule = (
                 ("a materialized view", "matview-exposed")
@@ -218,8 +272,15 @@ def unprotected(catalogue: Catalogue, declaration: Declaration) -> Iterator[Foun
                 else ("a foreign table", "foreign-table-exposed")
             )
             roles = tuple(dict.fromkeys(open_to))
-            yield Found(rule, relation.title, f"{kind} has no row level security, and {', '.join(roles)} may read it",
-                        "not granted to callers", f"revoke all on {relation.title} from public, {', '.join(roles)};", roles, relation.title)  # fmt: skip
+            yield Found(
+                rule,
+                relation.title,
+                f"{kind} has no row level security, and {', '.join(roles)} may read it",
+                "not granted to callers",
+                f"revoke all on {relation.title} from public, {', '.join(roles)};",
+                roles,
+                relation.title,
+            )
 
 
 def policies(catalogue: Catalogue, declaration: Declaration) -> Iterator[Found]:
@@ -238,14 +299,27 @@ def policies(catalogue: Catalogue, declaration: Declaration) -> Iterator[Found]:
         places += [(f"function {f.title}", f.body) for f in called]
         for culprit, text in places:
             if re.search(r"user_metadata|raw_user_meta_data", text):
-                yield Found("trusts-user-metadata", culprit, "it trusts user_metadata, which every user can set",
-                            "policies rest on nothing that users can set", "-- use app_metadata, or a table",
-                            tuple(policy.applies), relation.title)  # fmt: skip
+                yield Found(
+                    "trusts-user-metadata",
+                    culprit,
+                    "it trusts user_metadata, which every user can set",
+                    "policies rest on nothing that users can set",
+                    "-- use app_metadata, or a table",
+                    tuple(policy.applies),
+                    relation.title,
+                )
             for name in dict.fromkeys(_SETTING.findall(text)):
                 if _settable(name, declaration):
-                    yield Found("trusts-setting", culprit, f"it trusts the setting {name}, which its caller can make",
-                                "policies rest on the verified token", f"-- use auth.uid(); or declare {name} under trusted_settings",
-                                tuple(policy.applies), relation.title, severity=Severity.ERROR)  # fmt: skip
+                    yield Found(
+                        "trusts-setting",
+                        culprit,
+                        f"it trusts the setting {name}, which its caller can make",
+                        "policies rest on the verified token",
+                        f"-- use auth.uid(); or declare {name} under trusted_settings",
+                        tuple(policy.applies),
+                        relation.title,
+                        severity=Severity.ERROR,
+                    )
 
 
 def _settable(name: str, declaration: Declaration) -> bool:

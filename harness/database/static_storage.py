@@ -19,12 +19,22 @@ def buckets(catalogue: Catalogue, declaration: Declaration) -> Iterator[Found]:
     live = {bucket.id: bucket for bucket in catalogue.buckets}
     for name in sorted(live.keys() - declaration.buckets.keys()):
         public = ", and it is public" if live[name].public else ""
-        yield Found("undeclared-bucket", f"bucket {name}", f"it is not declared{public}", "every bucket is declared",
-                    "-- declare it, or delete it through the Storage API")  # fmt: skip
+        yield Found(
+            "undeclared-bucket",
+            f"bucket {name}",
+            f"it is not declared{public}",
+            "every bucket is declared",
+            "-- declare it, or delete it through the Storage API",
+        )
     for name, wanted in declaration.buckets.items():
         if name not in live:
-            yield Found("declared-absent", f"bucket {name}", "there is no such bucket", "what is declared exists",
-                        f"insert into storage.buckets (id, name, public) values ('{name}', '{name}', false);")  # fmt: skip
+            yield Found(
+                "declared-absent",
+                f"bucket {name}",
+                "there is no such bucket",
+                "what is declared exists",
+                f"insert into storage.buckets (id, name, public) values ('{name}', '{name}', false);",
+            )
         else:
             yield from _bucket(name, wanted, live[name])
 
@@ -37,9 +47,15 @@ def _bucket(name: str, wanted: Bucket, live: Live) -> Iterator[Found]:
 
     if live.public != wanted.public:
         shown = str(wanted.public).lower()
-        yield Found("bucket-public", where, f"public = {live.public}", f"public = {wanted.public}", fix("public", shown),
-                    ("anon",) if live.public else (),
-                    severity=Severity.ERROR if live.public else Severity.WARNING)  # fmt: skip
+        yield Found(
+            "bucket-public",
+            where,
+            f"public = {live.public}",
+            f"public = {wanted.public}",
+            fix("public", shown),
+            ("anon",) if live.public else (),
+            severity=Severity.ERROR if live.public else Severity.WARNING,
+        )
     if live.size != wanted.bytes or live.size is None:
         size = "no limit" if live.size is None else str(live.size)
         expected = (
@@ -80,9 +96,23 @@ def policies(catalogue: Catalogue, declaration: Declaration) -> Iterator[Found]:
         if relation is None:
             continue
         if not relation.rls:
-            yield Found("rls-disabled", title, "row level security is off", "row level security is on",
-                        f"alter table {title} enable row level security;", tuple(catalogue.api_roles), title)  # fmt: skip
+            yield Found(
+                "rls-disabled",
+                title,
+                "row level security is off",
+                "row level security is on",
+                f"alter table {title} enable row level security;",
+                tuple(catalogue.api_roles),
+                title,
+            )
         for policy in catalogue.policies_of(relation) if title == "storage.buckets" else ():
             if policy.permissive and policy.applies and policy.command != "SELECT":
-                yield Found("bucket-policy", f'policy "{policy.name}" on {title}', f"{', '.join(policy.applies)} may {policy.command.lower()} buckets",
-                            "only the service role makes and changes buckets", f'drop policy "{policy.name}" on {title};', tuple(policy.applies), title)  # fmt: skip
+                yield Found(
+                    "bucket-policy",
+                    f'policy "{policy.name}" on {title}',
+                    f"{', '.join(policy.applies)} may {policy.command.lower()} buckets",
+                    "only the service role makes and changes buckets",
+                    f'drop policy "{policy.name}" on {title};',
+                    tuple(policy.applies),
+                    title,
+                )

@@ -1,4 +1,4 @@
-"""Values that a column takes, made up from the catalogue: types, domains, enums, checks, partition bounds."""
+"""Values that a column takes, made up from its type, domain, enum, checks and partition bound."""
 
 from __future__ import annotations
 
@@ -43,9 +43,31 @@ _BY_BASE = {
     "date": "2026-01-15",
 }
 _BY_CATEGORY = {"B": "false", "D": "2026-01-15 12:00:00+00", "A": "{}", "R": "empty", "I": "127.0.0.1"}
-_POOL = ("a", "abc", "ABC", "Abc1", "a-b", "probe@probe.invalid", "https://probe.invalid", "+15555550100", "EUR",
-         "en", "en-GB", "127.0.0.1", "1", "0", "10", "2026-01-15", "00000", "12345", "#000000", "1.0.0",
-         "{}", "[]", '{"a": 1}')  # fmt: skip
+_POOL = (
+    "a",
+    "abc",
+    "ABC",
+    "Abc1",
+    "a-b",
+    "probe@probe.invalid",
+    "https://probe.invalid",
+    "+15555550100",
+    "EUR",
+    "en",
+    "en-GB",
+    "127.0.0.1",
+    "1",
+    "0",
+    "10",
+    "2026-01-15",
+    "00000",
+    "12345",
+    "#000000",
+    "1.0.0",
+    "{}",
+    "[]",
+    '{"a": 1}',
+)
 _LITERAL = re.compile(r"'((?:[^']|'')*)'")
 _NUMBER = re.compile(r"(?<![\w'.])(-?\d+(?:\.\d+)?)(?![\w'.])")
 
@@ -59,21 +81,24 @@ def plausible(column: Column, mark: str, *, unique: bool = False) -> str:
     """A value of the column's type, as text; texts contain ``mark``."""
     if column.labels:
         return column.labels[0]
-    if column.base == "uuid":
-        return str(uuid.uuid4())
-    if column.base == "vector" and (size := re.search(r"\((\d+)\)", column.type)):
-        return "[" + ",".join(["0"] * int(size[1])) + "]"
-    if column.base in ("bit", "varbit"):
-        size = re.search(r"\((\d+)\)", column.type)
-        return "0" * (int(size[1]) if size else 1)
-    if column.base in _BY_BASE:
-        return _BY_BASE[column.base]
     if column.category == "S":
         return fresh(mark)[-column.length :] if column.length else fresh(mark)
     if column.category == "N":
         most = {"int2": 30_000, "numeric": 9}.get(column.base, 2_000_000_000)
         return str(random.randrange(most // 2, most)) if unique else "1"  # noqa: S311 - no secret
-    return _BY_CATEGORY.get(column.category, "a")
+    return _special(column) or _BY_BASE.get(column.base) or _BY_CATEGORY.get(column.category, "a")
+
+
+def _special(column: Column) -> str:
+    """A value of a type whose size is part of it, or that must differ each time."""
+    if column.base == "uuid":
+        return str(uuid.uuid4())
+    size = re.search(r"\((\d+)\)", column.type)
+    if column.base == "vector" and size:
+        return "[" + ",".join(["0"] * int(size[1])) + "]"
+    if column.base in ("bit", "varbit"):
+        return "0" * (int(size[1]) if size else 1)
+    return ""
 
 
 def fresh(mark: str) -> str:

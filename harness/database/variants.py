@@ -32,9 +32,13 @@ def tried(prober: Prober, subject: Subject) -> Iterator[Sighting]:
         return
     texts = _texts(prober, subject)
     text = " ".join(texts)
-    for shown, change in list(_changes(row, text))[:_MOST_OWN]:
+    # of a file, the name says whose it is: another name would be another owner's file
+    own = [] if subject.bucket else list(_changes(row, text))
+    for shown, change in own[:_MOST_OWN]:
         yield from _with(prober, subject, row, change, f"with {shown}", actors=prober.intruders, moves=True)
-    others = [(c, actors) for planted, actors in _others(prober, subject, text) for c in _changes(planted, text)]
+    others = [
+        (c, actors) for planted, actors in _others(prober, subject, text) for c in _changes(planted, text)
+    ]
     for (shown, change), actors in others[:_MOST_OTHERS]:
         yield from _with(prober, subject, row, change, f"with {shown}", actors=actors, moves=False)
     intruder = prober.worlds["B"].actor
@@ -56,7 +60,14 @@ def _texts(prober: Prober, subject: Subject) -> list[str]:
 
 
 def _with(
-    prober: Prober, subject: Subject, row: Planted, change: str, shown: str, *, actors: list[Actor], moves: bool
+    prober: Prober,
+    subject: Subject,
+    row: Planted,
+    change: str,
+    shown: str,
+    *,
+    actors: list[Actor],
+    moves: bool,
 ) -> Iterator[Sighting]:
     with prober.session.altered(change) as rows:
         if not rows:
@@ -72,7 +83,12 @@ def _others(prober: Prober, subject: Subject, text: str) -> Iterator[tuple[Plant
     """A's rows of tables that the policies look at, and what makes a mate one; with whom it matters to."""
     known, members = prober.catalogue, {m.table for m in prober.declaration.memberships.values()}
     titles = set(re.findall(r"\b\w+\.\w+\b", text))
-    titles |= {r.title for p in known.policies_of(subject.relation) for oid in p.relations if (r := known.by_oid.get(oid))}
+    titles |= {
+        r.title
+        for p in known.policies_of(subject.relation)
+        for oid in p.relations
+        if (r := known.by_oid.get(oid))
+    }
     for name, world in prober.worlds.items():
         for planted in world.rows.values() if name != "B" else ():
             title = planted.relation.title
@@ -90,7 +106,11 @@ def _changes(planted: Planted, text: str) -> Iterator[tuple[str, str]]:
     keys = {n for c in relation.constraints if c.kind in ("p", "f") for n in c.columns}
     here = f"t.tableoid = {planted.table} and t.ctid = {literal(planted.ctid)}"
     for column in relation.columns:
-        if column.generated or column.name in relation.key or not re.search(rf"\b{re.escape(column.name)}\b", text):
+        if (
+            column.generated
+            or column.name in relation.key
+            or not re.search(rf"\b{re.escape(column.name)}\b", text)
+        ):
             continue
         now = planted.data.get(column.name)
         for value in _values(column, now, text, linked=column.name in keys):
@@ -154,4 +174,3 @@ def _addresses(text: str) -> Iterator[str]:
                 yield f"probe@{domain}"
                 yield f"probe@not-{domain}"
                 return
-

@@ -30,6 +30,7 @@ from harness.database.synthesise import (
 __all__ = ["CannotPlant", "Planted", "Planter", "World"]
 
 _TRIES = 400
+_WHOLE = "to_jsonb(t.*), t.tableoid::bigint, t.ctid::text"
 _USER_NAMES = re.compile(r"(^|_)(user|owner|author|creator|created_by|uid)(_id)?$")
 
 
@@ -191,10 +192,11 @@ class Planter:
         }
         values = {}
         for name, template in subject.fixed.items():
-            for word, value in words.items():
-                template = template.replace(word, value)
+            value = template
+            for word, meant in words.items():
+                value = value.replace(word, meant)
             if subject.relation.column(name):
-                values[name] = template
+                values[name] = value
         return values
 
     def ensure(self, world: World, relation: Relation) -> Planted:
@@ -243,7 +245,7 @@ class Planter:
             )
         else:
             body = "default values"
-        query = f"insert into {relation.sql} as t {body} returning to_jsonb(t.*), t.tableoid::bigint, t.ctid::text"
+        query = f"insert into {relation.sql} as t {body} returning {_WHOLE}"
         row = self.connection.execute(query.encode()).fetchone()
         if row is None:
             raise CannotPlant(f"{relation.title}: a trigger swallowed the row")
@@ -334,9 +336,9 @@ class Planter:
             if (change := next(tried[name], None)) is not None:
                 self.mending = name
                 return values | change
-        if (diag.sqlstate or "").startswith("22") and self.mending in tried:  # what was tried was odd
-            if (change := next(tried[self.mending], None)) is not None:
-                return values | change
+        odd = (diag.sqlstate or "").startswith("22") and self.mending in tried  # what was tried was odd
+        if odd and (change := next(tried[self.mending], None)) is not None:
+            return values | change
         message = (diag.message_primary or str(error)).strip()
         raise CannotPlant(f"{relation.title}: {message} [{diag.sqlstate}]")
 
