@@ -167,17 +167,22 @@ class Judge:
         return None
 
     def _of_a(self, row: dict[str, Any]) -> bool:
-        """Whether the row names a group of A: only there it is known who is a member."""
-        groups = []
+        """Whether the row leads to a group of A: only there it is known who is a member."""
+        values = list(map(str, row.values()))
+        a, b = (self._groups(name) for name in "AB")
+        if any(group in value for group in a for value in values):
+            return True
+        # a row without a group (a comment, say) leads to one through another table
+        return not any(group in value for group in b for value in values)
+
+    def _groups(self, name: str) -> list[str]:
+        """The groups of a world's user."""
+        found = []
         for membership in self.prober.declaration.memberships.values():
             relation = self.catalogue.by_title.get(membership.table)
-            there = self.prober.worlds["A"].rows.get((relation.oid, "")) if relation else None
-            groups += [str(there.data[membership.group])] if there else []
-        # a row without a group (a comment, say) leads to one through another table
-        other = self.prober.worlds["B"].user
-        return any(group in str(value) for group in groups for value in row.values()) or other not in map(
-            str, row.values()
-        )
+            there = self.prober.worlds[name].rows.get((relation.oid, "")) if relation else None
+            found += [str(there.data[membership.group])] if there else []
+        return found
 
     def _triggers(self, sighting: Sighting) -> Iterator[Found]:
         relation = sighting.subject.relation

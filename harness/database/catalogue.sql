@@ -125,6 +125,9 @@ select json_build_object(
     'to', case when x.grantee = 0 then 'public' else x.grantee::regrole::text end, 'privilege', x.privilege_type)), '[]')
     from pg_default_acl d left join pg_namespace n on n.oid = d.defaclnamespace, aclexplode(d.defaclacl) x),
 'extensions', (select coalesce(json_object_agg(e.extname, n.nspname), '{}') from pg_extension e join pg_namespace n on n.oid = e.extnamespace),
-'buckets', case when to_regclass('storage.buckets') is not null and has_table_privilege(to_regclass('storage.buckets'), 'SELECT') then
+'buckets', case when exists (
+    select from pg_class c join pg_namespace n on n.oid = c.relnamespace
+    where n.nspname = 'storage' and c.relname = 'buckets'
+      and has_schema_privilege(n.oid, 'USAGE') and has_table_privilege(c.oid, 'SELECT')) then
     query_to_xml('select coalesce(json_agg(b order by id), ''[]'')::text as found from storage.buckets b', false, false, '')::text end
 )

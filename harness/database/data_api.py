@@ -74,7 +74,7 @@ def probe(dsn: str, declaration: Declaration, api: Api, journal: Path, *, writes
             sightings += caller.writes(subject) if writes else caller.reads(subject)
         report.probes = caller.count
         report.tables = len(prober_subjects(prober))
-        with prober.session.connection.transaction(force_rollback=True):
+        with prober.session.opened():
             report.found = blamed(prober, sightings)
     return report
 
@@ -296,7 +296,7 @@ class _Caller:
         if actor.role == "service_role":
             held = subject.relation.privileges
             return None if not held else True
-        with self.prober.session.connection.transaction(force_rollback=True):
+        with self.prober.session.opened():
             return self.prober.expected(subject, actor, row, new=new)[command]
 
     def _path(self, subject: Subject, row: dict[str, Any]) -> str:

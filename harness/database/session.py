@@ -56,6 +56,13 @@ class Session:
     def __post_init__(self) -> None:
         self.connection.execute(b"savepoint probe")
 
+    @contextlib.contextmanager
+    def opened(self) -> Iterator[None]:
+        """On a connection that commits by itself: a transaction to probe in, rolled back after the block."""
+        with self.connection.transaction(force_rollback=True):
+            self.connection.execute(b"savepoint probe")
+            yield
+
     def attempt(
         self, actor: Actor, statement: str, inspect: str = "", prepare: str = "select 1"
     ) -> Outcome:
