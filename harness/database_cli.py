@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 from typing import Annotated
 
@@ -9,7 +10,7 @@ import psycopg
 import typer
 from rich.console import Console
 
-from harness.database.findings import Report
+from harness.database.findings import Found, Report
 
 __all__ = ["app"]
 
@@ -25,6 +26,7 @@ Dsn = Annotated[
         help="Connection string or URL; keep its password in PGPASSWORD or PGPASSFILE.",
     ),
 ]
+_ROOT = Path(__file__).resolve().parent.parent
 _DECLARATION = Path("supabase/declaration.yaml")
 
 
@@ -38,6 +40,10 @@ def check(
     sarif: Annotated[Path | None, typer.Option(help="Also write the findings as SARIF 2.1.0.")] = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="Also write the report as JSON.")] = None,
     static: Annotated[bool, typer.Option("--static", help="Read only: plant and try nothing.")] = False,
+    advisors: Annotated[
+        bool,
+        typer.Option("--advisors", help="Also ask the Supabase CLI's advisors (make setup installs it)."),
+    ] = False,
     timeout: Annotated[float, typer.Option(min=0.1, help="Seconds that one statement may take.")] = 5.0,
 ) -> None:
     """Read the database, try what must not work, undo it, and say what was found.
@@ -58,6 +64,8 @@ def check(
     except psycopg.OperationalError as error:
         console.print(f"[red]unreachable[/]  {_first_line(error)}", markup=True)
         raise typer.Exit(3) from None
+    if advisors:
+        report.found += _advised(dsn, report)
     report.found = located(report.found, migrations)
     if sarif:
         write_sarif(report, sarif)
@@ -88,6 +96,17 @@ def declare(
         return
     output.write_text(text, encoding="utf-8")
     console.print(f"written: {output}; read it: it says what is allowed, not what is meant")
+
+
+def _advised(dsn: str, report: Report) -> list[Found]:
+    """What Supabase's advisors say beyond the report."""
+    from harness.database.advisors import advice, without_duplicates
+    from harness.providers.supabase_cli import SupabaseCli, Target, asked_advisors
+
+    with tempfile.TemporaryDirectory() as state:
+        lints = asked_advisors(SupabaseCli(_ROOT, Path(state)), Target.from_dsn(dsn))
+    found, _ = advice(lints)
+    return without_duplicates(found, report.found)
 
 
 def _print(report: Report) -> None:

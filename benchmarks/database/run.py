@@ -4,10 +4,10 @@
     python -m benchmarks.database.run peers --peers DIRECTORY --every 3
     python -m benchmarks.database.run write
 
-Peers come from PyPI into a throw-away environment (`python -m venv DIRECTORY; DIRECTORY/bin/pip install pgrls
-trespass-rls`); Supabase's advisors from tools/. A peer "catches" a mistake when it says anything that it did
-not say of the correct schema: what it names is not held against it. `write` puts the numbers of the last runs
-(.harness/benchmarks/database.json) into docs/database-checks.md.
+Peers come from PyPI into a throw-away environment (`python -m venv DIRECTORY`, then `DIRECTORY/bin/pip
+install pgrls trespass-rls`); Supabase's advisors from tools/. A peer "catches" a mistake when it says
+anything that it did not say of the correct schema: what it names is not held against it. `write` puts the
+numbers of the last runs (.harness/benchmarks/database.json) into docs/database-checks.md.
 """
 
 from __future__ import annotations
@@ -72,7 +72,9 @@ def pgrls(peers: Path) -> Callable[[str, str], Said]:
         url = f"postgresql://{parts['user']}:{parts['password']}@{parts['host']}:{parts['port']}/{parts['dbname']}"
         command = [peers / "bin" / "pgrls", "lint", "--database-url", url, "--schemas", "public,storage"]
         done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-        return frozenset(line.strip() for line in done.stdout.splitlines() if line.strip()[:1].isalpha() or ":" in line)
+        return frozenset(
+            line.strip() for line in done.stdout.splitlines() if line.strip()[:1].isalpha() or ":" in line
+        )
 
     return ask
 
@@ -95,7 +97,9 @@ def supabase_advisors(cli: SupabaseCli) -> Callable[[str, str], Said]:
         target = Target.from_dsn(dsn)
         with cli.project(ROOT / "supabase") as project:
             found = cli.run(advisors(target), project, target, seconds=120).json()
-        return frozenset(f"{lint['name']} {lint.get('detail')}" for lint in found if lint.get("level") != "INFO")
+        return frozenset(
+            f"{lint['name']} {lint.get('detail')}" for lint in found if lint.get("level") != "INFO"
+        )
 
     return ask
 
@@ -132,7 +136,11 @@ def compare(peers: Path | None, every: int) -> dict[str, object]:
     return {
         "mutations": len(chosen),
         "tools": {
-            name: {"caught": caught[name], "false": len(correct[name]), "seconds": seconds[name] / len(chosen)}
+            name: {
+                "caught": caught[name],
+                "false": len(correct[name]),
+                "seconds": seconds[name] / len(chosen),
+            }
             for name in tools
         },
     }
@@ -194,11 +202,15 @@ def write(results: dict[str, object]) -> None:
         lines += [f"| {r['tables']} | {r['static']:.2f} | {r['both']:.1f} | {r['tries']} |" for r in rows]
     text = GUIDE.read_text(encoding="utf-8")
     before, _, rest = text.partition(BEGIN)
-    GUIDE.write_text(f"{before}{BEGIN}\n" + "\n".join(lines) + f"\n{END}" + rest.partition(END)[2], encoding="utf-8")
+    GUIDE.write_text(
+        f"{before}{BEGIN}\n" + "\n".join(lines) + f"\n{END}" + rest.partition(END)[2], encoding="utf-8"
+    )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("what", choices=["scale", "peers", "write"])
     parser.add_argument("--peers", type=Path)
     parser.add_argument("--every", type=int, default=1)

@@ -18,10 +18,10 @@ from harness.database.data_api import Api, probe
 from harness.database.declaration import Declaration, load
 from harness.database.findings import Found, Report, merged
 from harness.database.sarif import located
-from harness.evidence import Evidence, Finding, blocked, judge
+from harness.evidence import Evidence, blocked, judge
 from harness.identity import mint
 from harness.providers.database import database_provider
-from harness.providers.supabase_cli import Target, advisors
+from harness.providers.supabase_cli import Target, asked_advisors
 from harness.secrets import Secret
 from harness.stack import Stack
 
@@ -160,16 +160,7 @@ def declared(stack: Stack) -> Evidence:
 def advised(stack: Stack) -> Evidence:
     """The Supabase CLI's own security advisors find nothing on the live schema."""
     provider = database_provider(stack)
-    target = Target.from_dsn(provider.dsn())
-    with provider.cli.project(provider.source) as project:
-        result = provider.cli.run(advisors(target), project, target)
-    lints = result.json()
-    if result.code and not lints:
-        said = (result.err or result.out).strip()[-300:]
-        finding = Finding(
-            "exit code 0", f"exit code {result.code}: {said}", "supabase db advisors", "read its output"
-        )
-        return judge("", [finding])
+    lints = asked_advisors(provider.cli, Target.from_dsn(provider.dsn()), provider.source)
     found, information = advice(lints)
     summary = f"supabase db advisors --type security: no warning, {len(information)} for information"
     return judge(summary, [one.finding() for one in found], information=information)

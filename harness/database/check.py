@@ -25,7 +25,7 @@ __all__ = ["Options", "check", "check_connection"]
 
 @dataclass(frozen=True)
 class Options:
-    """How to check. ``timeout`` in seconds is what a single statement may take."""
+    """How to check. ``timeout`` in seconds is what a single try may take."""
 
     dynamic: bool = True
     timeout: float = 5.0
@@ -51,8 +51,7 @@ def check_connection(
     connection: psycopg.Connection[Any], declaration: Declaration, options: Options
 ) -> Report:
     """The same on an open connection, in one transaction that the caller rolls back."""
-    milliseconds = int(options.timeout * 1000)
-    connection.execute(f"set local statement_timeout = {milliseconds}".encode())
+    connection.execute(b"set local statement_timeout = '60s'")  # to read and to plant; see _prove
     connection.execute(b"set local lock_timeout = '2s'")
     catalogue = read(connection, declaration.callers, declaration.service)
     path = ", ".join(quoted(name) for name in (*declaration.schemas, "extensions"))
@@ -61,12 +60,13 @@ def check_connection(
     report.found = static.findings(catalogue, declaration)
     known = subjects(catalogue, declaration)
     report.tables = len(known)
+    report.found += static_policies.loose(catalogue, declaration, dormant=True)
     if not options.dynamic:
         report.found += static_policies.loose(catalogue, declaration)
     if options.dynamic and (why := unable(catalogue, declaration)):
         report.gaps.append(why)
     elif options.dynamic:
-        _prove(connection, catalogue, declaration, known, report)
+        _prove(connection, catalogue, declaration, known, report, options.timeout)
     report.found = merged(report.found)
     return report
 
@@ -96,6 +96,7 @@ def _prove(
     declaration: Declaration,
     known: list[Subject],
     report: Report,
+    timeout: float,
 ) -> None:
     mark = secrets.token_hex(3)
     planter = Planter(connection, catalogue, declaration, known, mark)
@@ -105,6 +106,7 @@ def _prove(
     except CannotPlant as error:
         report.gaps.append(Gap("users", str(error), "say `plant:` for the table of users"))
         return
+    connection.execute(f"set local statement_timeout = {int(timeout * 1000)}".encode())
     prober = Prober(Session(connection, declaration), catalogue, declaration, worlds, mark)
     prober.judge = Judge(prober).of
     sightings: list[Sighting] = []

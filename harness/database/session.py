@@ -58,7 +58,7 @@ class Session:
 
     @contextlib.contextmanager
     def opened(self) -> Iterator[None]:
-        """On a connection that commits by itself: a transaction to probe in, rolled back after the block."""
+        """On a connection that commits by itself: a transaction to probe in, rolled back at the end."""
         with self.connection.transaction(force_rollback=True):
             self.connection.execute(b"savepoint probe")
             yield

@@ -23,7 +23,9 @@ from harness.waiting import wait_until
 from tests.pg_fixture import ROOT, Database
 
 NOTES = """
-create table public.notes (id uuid primary key default gen_random_uuid(), user_id uuid not null references auth.users);
+create table public.notes (
+    id uuid primary key default gen_random_uuid(), user_id uuid not null references auth.users
+);
 alter table public.notes enable row level security;
 create policy own on public.notes for select to authenticated using (user_id = auth.uid());
 grant select on public.notes to authenticated;
@@ -48,7 +50,9 @@ def gaps(database: Database, declaration: Declaration, **options: float) -> str:
 
 def test_rows_that_cannot_be_made_up(database: Database, notes: Declaration) -> None:
     assert check(database.dsn, notes).holds
-    database.execute("alter table public.notes add column odd text not null check (md5(odd) = repeat('0', 32))")
+    database.execute(
+        "alter table public.notes add column odd text not null check (md5(odd) = repeat('0', 32))"
+    )
     said = gaps(database, notes)
     assert "public.notes: not proven: its rows cannot be made up" in said
     assert 'violates check constraint "notes_odd_check"' in said
@@ -58,7 +62,10 @@ def test_rows_that_cannot_be_made_up(database: Database, notes: Declaration) -> 
 def test_a_statement_that_takes_too_long(database: Database, notes: Declaration) -> None:
     database.execute(SLOW)
     said = gaps(database, notes, timeout=0.2)
-    assert "public.notes: not proven: a probe was interrupted: canceling statement due to statement timeout" in said
+    assert (
+        "public.notes: not proven: a probe was interrupted: canceling statement due to statement timeout"
+        in said
+    )
 
 
 def test_a_database_that_takes_no_writes(database: Database, notes: Declaration) -> None:
@@ -107,7 +114,8 @@ def test_the_command_line_says_all_of_it(database: Database, notes: Declaration,
     database.execute("create policy everybody on public.messages for select to authenticated using (true)")
     declared, sarif, report = tmp_path / "d.yaml", tmp_path / "r.sarif", tmp_path / "r.json"
     text = (ROOT / "supabase" / "declaration.yaml").read_text(encoding="utf-8")
-    declared.write_text(text.replace("tables:\n", "tables:\n  public.notes: {owner: user_id, may: [select]}\n", 1))
+    more = "tables:\n  public.notes: {owner: user_id, may: [select]}\n"
+    declared.write_text(text.replace("tables:\n", more, 1))
     arguments = ["check", "--dsn", database.dsn, "--declaration", str(declared), "--sarif", str(sarif)]
     arguments += ["--json", str(report), "--migrations", str(ROOT / "supabase" / "migrations")]
     run = CliRunner().invoke(database_cli.app, arguments)
@@ -120,6 +128,20 @@ def test_the_command_line_says_all_of_it(database: Database, notes: Declaration,
     migration = (ROOT / "supabase" / "migrations" / "20261101000300_messages.sql").read_text()
     assert place["artifactLocation"]["uri"].endswith("20261101000300_messages.sql")  # the table it is about
     assert "public.messages" in migration.splitlines()[place["region"]["startLine"] - 1]
+
+
+def test_the_advisors_add_what_was_not_found(database: Database, tmp_path: Path) -> None:
+    database.execute(
+        "create function public.slow() returns int language sql as 'select 1';"
+        "revoke all on function public.slow() from public; alter table public.messages disable row level security"
+    )
+    declared = str(ROOT / "supabase" / "declaration.yaml")
+    arguments = ["check", "--dsn", database.dsn, "--declaration", declared, "--advisors"]
+    run = CliRunner().invoke(database_cli.app, arguments)
+    assert run.exit_code == 1
+    assert "rls-disabled  public.messages" in run.output
+    assert "advisor rls_disabled_in_public" not in run.output  # the same, said once
+    assert "advisor function_search_path_mutable  public.slow" in run.output
 
 
 def killed(script: str, ready: object, *arguments: str) -> None:
@@ -137,9 +159,13 @@ def test_killed_in_the_middle_of_a_transaction(database: Database, notes: Declar
     database.execute(SLOW)
     script = (
         "import sys; from harness.database.check import *; from harness.database.declaration import parse\n"
-        "check(sys.argv[1], parse('tables:\\n  public.notes: {owner: user_id, may: [select]}\\n'), Options(timeout=120))"
+        "declared = parse('tables:\\n  public.notes: {owner: user_id, may: [select]}\\n')\n"
+        "check(sys.argv[1], declared, Options(timeout=120))"
     )
-    busy = "select count(*) from pg_stat_activity where query like %s and datname = current_database() and state = 'active'"
+    busy = (
+        "select count(*) from pg_stat_activity"
+        " where query like %s and datname = current_database() and state = 'active'"
+    )
 
     def asleep() -> bool:
         with psycopg.connect(database.superuser_dsn) as connection:
@@ -181,6 +207,8 @@ def test_killed_with_rows_planted_for_the_data_api(database: Database, tmp_path:
 
 
 def test_planted_users_are_known_without_the_list(database: Database) -> None:
-    database.execute("insert into auth.users (id, email) values (gen_random_uuid(), 'probe-1-A@probe.invalid')")
+    database.execute(
+        "insert into auth.users (id, email) values (gen_random_uuid(), 'probe-1-A@probe.invalid')"
+    )
     assert swept_users(database.dsn, Declaration()) == 1
     assert database.execute(PLANTED) == [(0,)]
