@@ -26,6 +26,7 @@ Dsn = Annotated[
         help="Connection string or URL; keep its password in PGPASSWORD or PGPASSFILE.",
     ),
 ]
+DeclarationFile = Annotated[Path, typer.Option("--declaration", help="The declaration: who may do what.")]
 _ROOT = Path(__file__).resolve().parent.parent
 _DECLARATION = Path("supabase/declaration.yaml")
 
@@ -33,7 +34,7 @@ _DECLARATION = Path("supabase/declaration.yaml")
 @app.command()
 def check(
     dsn: Dsn,
-    declaration: Annotated[Path, typer.Option(help="The declaration: who may do what.")] = _DECLARATION,
+    declaration: DeclarationFile = _DECLARATION,
     migrations: Annotated[
         Path | None, typer.Option(help="Migrations: findings name their file and line.")
     ] = None,
@@ -96,6 +97,23 @@ def declare(
         return
     output.write_text(text, encoding="utf-8")
     console.print(f"written: {output}; read it: it says what is allowed, not what is meant")
+
+
+@app.command()
+def sweep(dsn: Dsn, declaration: DeclarationFile = _DECLARATION) -> None:
+    """Remove planted users (`probe-…@probe.invalid`) of a killed run on another machine, and their rows.
+
+    Not while a checklist runs on the same database: it would lose the rows that it has just planted.
+    """
+    from harness.database.data_api import swept_users
+    from harness.database.declaration import load
+
+    try:
+        removed = swept_users(dsn, load(declaration))
+    except psycopg.OperationalError as error:
+        console.print(f"[red]unreachable[/]  {_first_line(error)}", markup=True)
+        raise typer.Exit(3) from None
+    console.print(f"removed: {removed} planted users")
 
 
 def _advised(dsn: str, report: Report) -> list[Found]:

@@ -66,15 +66,23 @@ def ours_statically(dsn: str, _: str) -> Said:
     return frozenset(f"{one.rule} {one.object}" for one in report.found)
 
 
+def said_in_sarif(command: list[str | Path]) -> Said:
+    """What a tool reports, notes left out; file names that differ from run to run too."""
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    results = json.loads(done.stdout)["runs"][0]["results"]
+    return frozenset(
+        f"{one['ruleId']} {one['message']['text']}"
+        for one in results
+        if one.get("level") not in ("note", "none")
+    )
+
+
 def pgrls(peers: Path) -> Callable[[str, str], Said]:
     def ask(dsn: str, _: str) -> Said:
-        parts = conninfo_to_dict(dsn)
-        url = f"postgresql://{parts['user']}:{parts['password']}@{parts['host']}:{parts['port']}/{parts['dbname']}"
-        command = [peers / "bin" / "pgrls", "lint", "--database-url", url, "--schemas", "public,storage"]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-        return frozenset(
-            line.strip() for line in done.stdout.splitlines() if line.strip()[:1].isalpha() or ":" in line
-        )
+        p = conninfo_to_dict(dsn)
+        url = f"postgresql://{p['user']}:{p['password']}@{p['host']}:{p['port']}/{p['dbname']}"
+        options = ["--database-url", url, "--schemas", "public,storage", "--format", "sarif"]
+        return said_in_sarif([peers / "bin" / "pgrls", "lint", *options])
 
     return ask
 
@@ -84,10 +92,7 @@ def trespass(peers: Path) -> Callable[[str, str], Said]:
         with tempfile.NamedTemporaryFile("w", suffix=".sql") as file:
             file.write(SCHEMA.read_text() + "\n" + extra + ";\n")
             file.flush()
-            command = [peers / "bin" / "trespass", "check", file.name]
-            done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-            text = done.stdout.replace(file.name, "schema.sql")
-        return frozenset(line.strip() for line in text.splitlines() if line.strip())
+            return said_in_sarif([peers / "bin" / "trespass", "check", "--sarif", file.name])
 
     return ask
 

@@ -29,8 +29,6 @@ class Options:
 
     dynamic: bool = True
     timeout: float = 5.0
-    only: frozenset[str] = frozenset()
-    """Kinds of sightings to keep; all, when it is empty."""
 
 
 def check(dsn: str, declaration: Declaration, options: Options | None = None) -> Report:
@@ -165,8 +163,3 @@ def _worlds(planter: Planter, known: list[Subject], report: Report) -> dict[str,
 
 def _definer(catalogue: Catalogue, found: Found) -> bool:
     return any(f.definer for f in catalogue.functions if found.object == f"function {f.title}")
-
-
-def errors(found: list[Found]) -> list[Found]:
-    """Those that cross a boundary between users."""
-    return [one for one in found if one.severity == "error"]

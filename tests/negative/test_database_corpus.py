@@ -101,8 +101,6 @@ def _differences(mutation: Mutation, report: Report) -> list[str]:
 
 @pytest.mark.parametrize("schema", SILENT, ids=lambda path: path.stem)
 def test_a_correct_but_unusual_schema_is_silent(cluster: Cluster, schema: Path) -> None:
-    with psycopg.connect(cluster.dsn("supabase_admin")) as admin:
-        admin.execute(b"select 1")
     with scratch_database(cluster.dsn(), "silent") as dsn:
         with psycopg.connect(dsn) as connection:
             connection.execute(schema.read_bytes())
@@ -133,3 +131,61 @@ def test_the_written_declaration_finds_a_later_mistake(corpus: Callable[..., str
             connection.rollback()
             caught += bool(report.found)
     assert caught == len(sample)
+
+
+@pytest.mark.parametrize(
+    ("mistake", "key"),
+    [
+        ("create policy x on public.notes for update to authenticated using (true)", "foreign-update"),
+        ("alter policy notes_remove on public.notes using (true)", "foreign-delete"),
+        ("alter policy notes_edit on public.notes with check (true)", "owner-reassigned"),
+    ],
+)
+def test_a_table_too_large_to_lock_is_judged_by_its_policies(
+    corpus: Callable[..., str], mistake: str, key: str
+) -> None:
+    with psycopg.connect(corpus("supabase_admin")) as connection:
+        connection.execute(b"update pg_class set reltuples = 1e7 where oid = 'public.notes'::regclass")
+        report = examined(connection, DECLARATION)
+        assert report.holds, told(report)
+        connection.rollback()
+        connection.execute(b"update pg_class set reltuples = 1e7 where oid = 'public.notes'::regclass")
+        connection.execute(mistake.encode())
+        report = examined(connection, DECLARATION)
+        assert [one.rule for one in report.found] == [key], told(report)
+        assert "the policies for" in report.found[0].proofs[0]
+        connection.rollback()
+
+
+PLAIN = """
+create schema auth;
+create table auth.users (id uuid primary key);
+create function auth.uid() returns uuid language sql stable as
+$$ select current_setting('request.jwt.claim.sub', true)::uuid $$;
+grant usage on schema auth, public to anon, authenticated;
+create table public.notes (id int generated always as identity primary key, owner uuid not null);
+alter table public.notes enable row level security;
+create policy own on public.notes using (owner = auth.uid());
+grant select, insert, update, delete on public.notes to anon, authenticated;
+"""
+
+
+def test_a_plain_postgresql_with_an_auth_schema_of_its_own(cluster: Cluster) -> None:
+    """Nothing of Supabase but the names: its auth.uid() does not even expect callers without a token."""
+    declaration = parse("grants: wide\ntables:\n  public.notes: {owner: owner, may: all}\n")
+    with (
+        scratch_database(cluster.dsn("supabase_admin"), "plain", "template0") as dsn,
+        psycopg.connect(dsn) as connection,
+    ):
+        connection.execute(PLAIN.encode())
+        report = check_connection(connection, declaration, Options())
+        assert report.holds, told(report)
+        connection.rollback()
+        connection.execute(PLAIN.encode())
+        connection.execute(b"alter policy own on public.notes using (owner = auth.uid() or id > 0)")
+        report = check_connection(connection, declaration, Options())
+        connection.rollback()
+        assert [one.key for one in report.found] == [("foreign-read", 'policy "own" on public.notes')], (
+            told(report)
+        )
+        assert "authenticated" in report.found[0].roles

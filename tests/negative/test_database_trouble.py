@@ -133,7 +133,8 @@ def test_the_command_line_says_all_of_it(database: Database, notes: Declaration,
 def test_the_advisors_add_what_was_not_found(database: Database, tmp_path: Path) -> None:
     database.execute(
         "create function public.slow() returns int language sql as 'select 1';"
-        "revoke all on function public.slow() from public; alter table public.messages disable row level security"
+        "revoke all on function public.slow() from public;"
+        "alter table public.messages disable row level security"
     )
     declared = str(ROOT / "supabase" / "declaration.yaml")
     arguments = ["check", "--dsn", database.dsn, "--declaration", declared, "--advisors"]
