@@ -7,6 +7,8 @@ MAKEFLAGS += --no-print-directory --no-builtin-rules
 PYTHON ?= python3
 ENV ?= local
 ENGINE ?=
+REHEARSAL ?= rehearsal
+KEEP ?=
 
 BIN := .venv/bin
 STAMPS := .harness/setup
@@ -38,6 +40,15 @@ dev: setup ## the same stack for daily work: next dev, uvicorn with reload, debu
 verify: setup ## ask every check again, change nothing
 	@$(BIN)/pytest -p no:hypothesispytest --env $(ENV) --verify-only $(PYTEST_ARGS) features/
 
+.PHONY: rehearse
+rehearse: setup ## staging's topology on this machine: raise it, deploy, prove, tear it down (KEEP=1 leaves it)
+	@take_down() { status=$$?; trap - EXIT; if [ -z "$(KEEP)" ]; then \
+	    $(BIN)/harness rehearsal down --env $(REHEARSAL) || status=$$(( status ? status : 1 )); fi; \
+	    echo "rehearsed in $$SECONDS s, exit status $$status"; exit $$status; }; \
+	trap take_down EXIT; trap 'exit 130' INT TERM; \
+	$(BIN)/harness rehearsal up --env $(REHEARSAL); \
+	$(BIN)/pytest -p no:hypothesispytest --env $(REHEARSAL) $(PYTEST_ARGS) features/
+
 .PHONY: report
 report: setup ## the last run as one page, with the Allure report beside it
 	@$(BIN)/python -m harness.report --env $(ENV)
@@ -55,12 +66,13 @@ test: setup-dev ## the project's own tests
 	@$(BIN)/pytest $(PYTEST_ARGS) tests
 
 .PHONY: lint
-lint: setup-dev ## ruff, mypy, import contracts, the features themselves, the workflows
+lint: setup-dev ## ruff, mypy, import contracts, features, migrations, workflows
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check . --quiet || { echo "run: $(BIN)/ruff format ."; exit 1; }
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache
 	@$(BIN)/harness lint
+	@$(BIN)/harness db lint
 	@$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yaml
 	@$(BIN)/zizmor --offline --quiet .github/workflows
 
@@ -70,6 +82,7 @@ docs: setup-dev ## write the generated tables of docs/ again
 
 .PHONY: clean
 clean: down ## stop everything, then remove what set-up and runs made
+	@if [ -d .harness/$(REHEARSAL) ]; then $(BIN)/harness rehearsal down --env $(REHEARSAL); fi
 	rm -rf .venv .harness web/.next web/node_modules tools/node_modules
 
 # --- set-up: each part once, side by side, and again only when its lock file changes -----------------

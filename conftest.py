@@ -4,6 +4,7 @@ pytest_plugins = [
     "harness.pytest_plugin",
     "steps.database",
     "steps.deploys",
+    "steps.hosts",
     "steps.inference",
     "steps.promotion",
     "steps.services",

@@ -23,6 +23,20 @@ Feature: Environments
     Then everything that listens does so on loopback, and belongs to the stack
 
   # control: tests/negative/test_environments.py::test_a_component_that_is_not_as_declared_is_named
+  @env:rehearsal
+  Scenario Outline: In the rehearsal, <part> runs on machines like staging's, or on this one
+    Given <part> is deployed
+    Then the component <component> is provided by <provider> and answers at its declared address
+
+    Examples:
+      | part               | component | provider |
+      | the web app        | web       | local    |
+      | the gateway        | gateway   | docker   |
+      | the instant model  | instant   | pod      |
+      | the thinking model | thinking  | local    |
+      | Supabase           | supabase  | host     |
+
+  # control: tests/negative/test_environments.py::test_a_component_that_is_not_as_declared_is_named
   @env:staging @env:production
   Scenario Outline: Hosted, <part> runs at its provider
     Given <part> is deployed
@@ -37,7 +51,7 @@ Feature: Environments
       | Supabase           | supabase  | cloud    |
 
   # control: tests/negative/test_environments.py::test_a_shared_host_and_a_shared_secret_are_named
-  @env:local @env:staging @env:production
+  @env:local @env:rehearsal @env:staging @env:production
   Scenario: Environments share neither hosts nor secrets
     Given Supabase is deployed
     Then no two environments share a host, a project or a secret

@@ -6,7 +6,7 @@ Feature: Promotion
 
     # control: tests/negative/test_promotion.py::test_a_committed_secret_is_named
     # control: tests/negative/test_promotion.py::test_a_committed_key_is_named
-    @env:local @env:staging @env:production
+    @env:local @env:rehearsal @env:staging @env:production
     Scenario: No secret was ever committed
       Given Supabase is deployed
       Then no commit holds a secret of this environment, a private key or a .env file

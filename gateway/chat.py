@@ -1,8 +1,9 @@
 """POST /v1/chat/completions: the hot path, raw ASGI.
 
 Order: who asks, what is asked, may it be spent, ask the engine, relay, book. Every way out of it books
-exactly once: what the engine reported, or else what was counted, or else (nothing came back, but the
-engine may have worked) the worst case.
+exactly once, and before the last byte leaves, so that whoever has an answer may ask again at once: what the
+engine reported, or else what was counted, or else (nothing came back, but the engine may have worked) the
+worst case.
 """
 
 from __future__ import annotations
@@ -95,6 +96,7 @@ class _Run:
     """One reserved request, from the question to the booking."""
 
     __slots__ = (
+        "_booked",
         "_engine",
         "_exchange",
         "_guard",
@@ -121,15 +123,13 @@ class _Run:
         self._engine: Engine = services.engines[request.model]
         options = request.stream_options
         self._relay = Relay(request.model, size.completion, options is not None and options.include_usage)
-        self._sent = False
+        self._sent = self._booked = False
 
     async def run(self) -> None:
         """Ask, relay, book."""
-        usage: Usage | None = None
         outcome = "failed"
         try:
-            usage = await (self._stream() if self._request.stream else self._answer())
-            outcome = "done"
+            await (self._stream() if self._request.stream else self._answer())
         except UpstreamFailure as failure:
             self._sent = self._sent and failure.reached
             await self._exchange.fail(failure.refusal)
@@ -137,14 +137,15 @@ class _Run:
             outcome = self._guard.reason or "drain"
             raise
         finally:
-            self._book(usage or self._counted(), outcome)
+            if not self._booked:
+                self._book(self._counted(), outcome)
 
     async def _ask(self) -> aiohttp.ClientResponse:
         body = upstream_body(self._request, self._engine.model, self._size.completion)
         self._sent = True
         return await self._engine.ask(body, self._exchange.request_id)
 
-    async def _answer(self) -> Usage:
+    async def _answer(self) -> None:
         self._guard.expect("answer", self._services.settings.timeout_answer_seconds)
         response = await self._ask()
         try:
@@ -159,8 +160,8 @@ class _Run:
         usage = answer.usage or self._unreported(answer)
         answer.usage = usage
         self._guard.ending()
+        self._book(usage, "done")
         await self._exchange.reply(encode(answer))
-        return usage
 
     def _unreported(self, answer: Answer) -> Usage:
         size = self._size
@@ -168,7 +169,7 @@ class _Run:
         completion = min(size.completion, spoken)
         return Usage(size.prompt, completion, size.prompt + completion)
 
-    async def _stream(self) -> Usage | None:
+    async def _stream(self) -> None:
         self._guard.expect("first_byte", self._engine.first_byte)
         self._exchange.comment_every(self._services.settings.timeout_comment_seconds)
         response: aiohttp.ClientResponse | None = None
@@ -180,7 +181,6 @@ class _Run:
         finally:
             await self._leave(response)
         self._engine.answered()
-        return self._relay.usage
 
     async def _relay_all(self, content: aiohttp.StreamReader) -> None:
         exchange, guard, relay = self._exchange, self._guard, self._relay
@@ -197,6 +197,7 @@ class _Run:
             out = relay.feed(data)
             if relay.done:
                 guard.ending()
+                self._book(relay.usage or self._counted(), "done")
             if out:
                 await exchange.stream(out, last=relay.done)
             if relay.overrun:
@@ -224,7 +225,7 @@ class _Run:
 
     def _book(self, usage: Usage, outcome: str) -> None:
         exchange, held = self._exchange, self._held
-        exchange.usage = usage
+        self._booked, exchange.usage = True, usage
         self._services.ledger.settle(held, usage.prompt_tokens, usage.completion_tokens, outcome)
         self._services.metrics.tokens(held.model, usage.prompt_tokens, usage.completion_tokens)
 

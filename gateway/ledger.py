@@ -1,7 +1,9 @@
 """The ledger's client: reserve the worst case before, settle the actual after, in PostgreSQL.
 
 Requests that arrive while a call is under way share the next one: under load the cost of a call is split
-among many, at rest nothing waits. Whoever cannot reach the ledger does not serve.
+among many, at rest nothing waits. What was used waits a moment, to be settled by the call that reserves
+next: one commit for both, and nobody's next request waits for the booking of the one before. Whoever cannot
+reach the ledger does not serve.
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -19,6 +22,7 @@ from gateway.errors import Refusal, Refused, seconds_to_midnight
 from gateway.logs import Log, describe
 from gateway.metrics import Metrics
 from gateway.settings import Settings
+from gateway.store import Store
 
 __all__ = ["Ledger", "Reservation"]
 
@@ -28,6 +32,8 @@ DOWN = Refusal(503, "ledger_unavailable", "usage cannot be booked at the moment"
 _ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
 _UNACCEPTABLE = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError)
 _FIRST_PAUSE = 0.05
+_LINGER = 0.003  # seconds that a settlement waits for a reservation to share a call with
+_EXCHANGE = "select unknown, answers from usage.exchange($1, $2)"
 _encode = msgspec.json.Encoder().encode
 
 
@@ -60,6 +66,7 @@ class Settlement(msgspec.Struct):
     prompt: int
     completion: int
     outcome: str
+    user: str
 
 
 class Ledger:
@@ -73,11 +80,14 @@ class Ledger:
             "user_concurrency": settings.limit_user_concurrency,
             "thinking_tokens": settings.limit_thinking_tokens_per_day,
         }
-        self._pool: asyncpg.Pool[Any] | None = None
+        self._store = Store(settings)
         self._wanted: list[tuple[Reservation, asyncio.Future[str]]] = []
         self._used: list[Settlement] = []
         self._open: dict[str, None] = {}
+        self._owed: Counter[str] = Counter()  # user: answers that are not settled yet
+        self._attempt: asyncio.Future[None] | None = None  # to settle; done when it has ended, well or not
         self._reserving = self._settling = False
+        self._lingering: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._stopped = asyncio.Event()
 
@@ -95,11 +105,12 @@ class Ledger:
         if self._used:
             self._log("error", "unsettled", count=len(self._used))
         self._stopped.set()
+        if self._lingering is not None:
+            self._lingering.cancel()
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        if self._pool is not None:
-            self._pool.terminate()
+        self._store.close()
 
     # --- what the hot path calls -------------------------------------------------------------------
 
@@ -112,6 +123,8 @@ class Ledger:
         wanted = Reservation(os.urandom(16).hex(), user, model, tokens, request_id)
         if len(self._used) >= MOST_UNSETTLED:
             raise Refused(DOWN)
+        if self._owed and self._settling and user in self._owed and self._attempt is not None:
+            await asyncio.shield(self._attempt)  # else the request before would still count as in flight
         future: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._wanted.append((wanted, future))
         if not self._reserving:
@@ -124,8 +137,11 @@ class Ledger:
 
     def settle(self, reservation: Reservation, prompt: int, completion: int, outcome: str) -> None:
         """Book ``prompt`` and ``completion`` tokens and release the rest; returns at once, keeps trying."""
-        self._used.append(Settlement(reservation.id, prompt, completion, outcome))
-        self._kick_settling()
+        self._used.append(Settlement(reservation.id, prompt, completion, outcome, reservation.user))
+        self._owed[reservation.user] += 1
+        if self._lingering is None:
+            loop = asyncio.get_running_loop()
+            self._lingering = loop.call_later(_LINGER, self._lingered)
 
     async def ping(self) -> list[str]:
         """The closed switches.
@@ -133,11 +149,11 @@ class Ledger:
         Raises:
             TimeoutError, OSError, asyncpg.PostgresError: when the ledger does not answer.
         """
-        return list(await self._call("select usage.ping()"))
+        return list(await self._store.value("select usage.ping()"))
 
     async def sweep(self) -> None:
         """Release what dead gateways held."""
-        count = await self._call("select usage.sweep()")
+        count = await self._store.value("select usage.sweep()")
         if count:
             self._log("warning", "reservations_expired", count=count)
 
@@ -147,32 +163,6 @@ class Ledger:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-
-    async def _call(self, sql: str, *parameters: Any) -> Any:
-        seconds = self._settings.timeout_database_seconds
-        async with asyncio.timeout(seconds):
-            pool = await self._connected()
-            connection = await pool.acquire()
-            try:
-                return await connection.fetchval(sql, *parameters)
-            finally:
-                await pool.release(connection)
-
-    async def _connected(self) -> asyncpg.Pool[Any]:
-        if self._pool is None:
-            settings = self._settings
-            self._pool = await asyncpg.create_pool(
-                settings.database_url.get_secret_value(),
-                min_size=0,
-                max_size=settings.database_connections,
-                timeout=settings.timeout_database_seconds,
-                reset=_no_reset,
-                server_settings={
-                    "application_name": "gateway",
-                    "statement_timeout": str(int(settings.timeout_database_seconds * 1000)),
-                },
-            )
-        return self._pool
 
     async def _reserve_all(self) -> None:
         try:
@@ -187,7 +177,7 @@ class Ledger:
         payload = _encode({**self._limits, "requests": requests}).decode()
         started = time.monotonic()
         try:
-            words = await self._call("select usage.reserve($1)", payload)
+            words = await self._reserved(payload)
         except _ERRORS as error:
             self._log("error", "ledger_unavailable", call="reserve", error=describe(error)["type"])
             # Whether it was done is not known; releasing what was never held changes nothing.
@@ -206,47 +196,93 @@ class Ledger:
                 self._open[wanted.id] = None
             future.set_result(word)
 
+    async def _reserved(self, payload: str) -> list[str]:
+        """Reserve, and settle what waits for it, in one call."""
+        carried = [] if self._settling else self._used[:MOST_IN_A_BATCH]
+        if not carried:
+            return list(await self._store.value("select usage.reserve($1)", payload))
+        self._begin_settling()
+        try:
+            unknown, words = await self._store.row(_EXCHANGE, _encode(carried).decode(), payload)
+        except _UNACCEPTABLE:  # something in it can never be booked: settling alone finds out what
+            return list(await self._store.value("select usage.reserve($1)", payload))
+        else:
+            self._settled(carried, {one.hex for one in unknown})
+            return list(words)
+        finally:
+            self._end_settling()
+
+    def _lingered(self) -> None:
+        self._lingering = None
+        if self._used:
+            self._kick_settling()
+
     def _kick_settling(self) -> None:
         if not self._settling:
-            self._settling = True
+            self._begin_settling()
             self._spawn(self._settle_all())
+
+    def _begin_settling(self) -> None:
+        self._settling = True
+        if self._attempt is None or self._attempt.done():
+            self._attempt = asyncio.get_running_loop().create_future()
+
+    def _end_attempt(self) -> None:
+        if self._attempt is not None and not self._attempt.done():
+            self._attempt.set_result(None)
+
+    def _end_settling(self) -> None:
+        self._settling = False
+        self._end_attempt()
+        if self._used and not self._stopped.is_set():
+            self._kick_settling()
 
     async def _settle_all(self) -> None:
         pause, most = _FIRST_PAUSE, MOST_IN_A_BATCH
         try:
             while self._used:
-                batch = self._used[:most]
+                self._begin_settling()
                 try:
-                    unknown = await self._call("select usage.settle($1)", _encode(batch).decode())
-                except _UNACCEPTABLE as error:
-                    # Something in it can never be booked: one by one, so that it holds up nothing else.
-                    if len(batch) == 1:
-                        self._log(
-                            "error", "settlement_refused", reservation=batch[0].id, error=describe(error)
-                        )
-                        del self._used[0]
-                    most = 1
+                    most = await self._settle_batch(self._used[:most])
+                    pause = _FIRST_PAUSE
                 except _ERRORS as error:
                     self._log("error", "ledger_unavailable", call="settle", error=describe(error)["type"])
+                    self._end_attempt()
                     await asyncio.sleep(pause)
                     pause = min(pause * 2, 2.0)
-                else:
-                    pause, most = _FIRST_PAUSE, MOST_IN_A_BATCH
-                    del self._used[: len(batch)]
-                    self._settled(batch, {one.hex for one in unknown})
+                finally:
+                    self._end_attempt()
         finally:
-            self._settling = False
+            self._end_settling()
+
+    async def _settle_batch(self, batch: list[Settlement]) -> int:
+        """Settle ``batch``, the oldest; how many to settle next time."""
+        try:
+            unknown = await self._store.value("select usage.settle($1)", _encode(batch).decode())
+        except _UNACCEPTABLE as error:
+            # Something in it can never be booked: one by one, so that it holds up nothing else.
+            if len(batch) == 1:
+                self._log("error", "settlement_refused", reservation=batch[0].id, error=describe(error))
+                self._settled(batch, set())
+            return 1
+        self._settled(batch, {one.hex for one in unknown})
+        return MOST_IN_A_BATCH
 
     def _settled(self, batch: list[Settlement], unknown: set[str]) -> None:
+        """``batch``, the oldest, need not be settled any more."""
+        del self._used[: len(batch)]
         for one in batch:
             self._open.pop(one.id, None)
+            self._owed[one.user] -= 1
+            if not self._owed[one.user]:
+                del self._owed[one.user]
             if one.id in unknown and one.outcome != "unknown":
                 self._log("error", "settlement_without_reservation", reservation=one.id)
 
     async def _renew(self) -> None:
         if self._open:
             ids = list(self._open)
-            await self._call("select usage.renew($1, $2)", ids, self._settings.reservation_seconds)
+            await self._store.value("select usage.renew($1, $2)", ids, self._settings.reservation_seconds)
 
     async def _keep(self, work: Callable[[], Awaitable[None]], every: float) -> None:
         """Do ``work`` every so many seconds; an outage is logged and tried again."""
@@ -258,7 +294,3 @@ class Ledger:
                     await work()
                 except _ERRORS as error:
                     self._log("warning", "ledger_unavailable", call="upkeep", error=describe(error)["type"])
-
-
-async def _no_reset(_connection: Any) -> None:
-    """Sessions hold no state that would have to be reset: save the round trip."""

@@ -12,8 +12,9 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from harness import database_cli
+from harness.database_cli import app as db_app
 from harness.errors import HarnessError
+from harness.rehearsal.cli import app as rehearsal
 from harness.secrets import redact
 
 __all__ = ["main"]
@@ -24,7 +25,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-app.add_typer(database_cli.app, name="db")
+app.add_typer(db_app, name="db")
+app.add_typer(rehearsal, name="rehearsal")
 console = Console(highlight=False, emoji=False)  # file.py:100: is a line
 Env = Annotated[str, typer.Option("--env", help="Environment: the name of a file in environments/.")]
 Set = Annotated[list[str] | None, typer.Option("--set", help="Override a setting: path=value.")]

@@ -1,8 +1,9 @@
 """Deploys components and asks questions side by side, in the order in which they depend on each other.
 
 Components are deployed as soon as those they need are there. Checks that only read or plant rows of their
-own are all asked at once; a check that wants quiet (``last``) waits for the others of its components;
-checks that disturb run alone, one by one, when everything else has been answered.
+own are all asked at once, except that nothing of ours may spoil a time that we measure: a check that judges
+by the clock waits until nothing is being deployed, a heavy one waits for those, one that wants quiet waits
+for all others of its component. Checks that disturb run alone, one by one, at the end.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from harness.asking import Question
-from harness.checks.base import Effect
+from harness.checks.base import Effect, Turn
 from harness.errors import HarnessError, NoProvider
 from harness.evidence import Evidence, Verdict, blocked, unreachable
 from harness.secrets import redact
@@ -144,8 +145,9 @@ class Conductor:
     # --- questions -------------------------------------------------------------------------------
 
     def _answer_in_turn(self, question: Question) -> None:
-        if question.check.last:
-            wait([future for other, future in self._answers.items() if _goes_before(other, question)])
+        if question.check.turn is Turn.TIMED:
+            wait(list(self._deployments.values()))
+        wait([future for other, future in self._answers.items() if _goes_before(other, question)])
         self._settle(question)
 
     def _disturb(self, questions: Sequence[Question]) -> None:
@@ -203,8 +205,12 @@ class Conductor:
 
 
 def _goes_before(other: Question, question: Question) -> bool:
-    quiet = other.check.last or other.check.effect is Effect.DISTURBS
-    return not quiet and question.check.component in other.check.needs
+    """Whether ``question`` waits for the answer to ``other``."""
+    if other.check.effect is Effect.DISTURBS or question.check.component not in other.check.needs:
+        return False
+    if question.check.turn is Turn.HEAVY:
+        return other.check.turn is Turn.TIMED and other.check.component == question.check.component
+    return question.check.turn is Turn.LAST and other.check.turn is not Turn.LAST
 
 
 def _drift(component: str, digest: str, changes: tuple[str, ...]) -> ComponentRecord:

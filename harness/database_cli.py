@@ -1,4 +1,4 @@
-"""`harness db`: check any PostgreSQL against a declaration, or write a first declaration of one."""
+"""`harness db check | declare | sweep`: any PostgreSQL, held against a declaration."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import typer
 from rich.console import Console
 
 from harness.database.findings import Found, Report
+from harness.db_cli import app
 
 __all__ = ["app"]
 
-app = typer.Typer(help="Check who can see and change what in a database.", no_args_is_help=True)
 console = Console(highlight=False, emoji=False, soft_wrap=True)
 
 Dsn = Annotated[

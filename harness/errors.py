@@ -3,6 +3,7 @@
     HarnessError                 anything a person should read without a traceback
     ├── ConfigurationError       environment files, secret references, flags (all problems at once)
     ├── DeployError              a provider could not bring a component to its declared state
+    │   └── RolledBack           it did not, and what served before serves again
     ├── DeadlineExceeded         a wait ran out; carries what was last seen
     ├── NoProvider               nothing implements this provider for this component yet
     └── Unreachable              a machine did not let us in, or did not answer
@@ -23,6 +24,7 @@ __all__ = [
     "HarnessError",
     "NoProvider",
     "Problem",
+    "RolledBack",
     "Unreachable",
 ]
 
@@ -60,6 +62,16 @@ class DeployError(HarnessError):
     def __init__(self, component: str, what: str, hint: str = "") -> None:
         self.component, self.what, self.hint = component, what, hint
         super().__init__(f"{component}: {what}" + (f"\n  what to do: {hint}" if hint else ""))
+
+
+class RolledBack(DeployError):
+    """A deployment failed and went back by itself: on which ``machines``, in how many ``seconds``."""
+
+    def __init__(
+        self, component: str, what: str, hint: str, machines: Sequence[str], seconds: float
+    ) -> None:
+        super().__init__(component, what, hint)
+        self.machines, self.seconds = tuple(machines), seconds
 
 
 class DeadlineExceeded(HarnessError):

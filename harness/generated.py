@@ -1,5 +1,5 @@
-"""Files that are written from code: the schema of environment files, tables in docs/. Tests say when one
-is stale; ``harness docs`` writes them again.
+"""Files that are written from code: the schema of environment files, tables in docs/, the gateway image's
+requirements. Tests say when one is stale; ``harness docs`` writes them again.
 """
 
 from __future__ import annotations
@@ -10,7 +10,9 @@ from pathlib import Path
 from harness.environment.reference import fields_text
 from harness.environment.schema import schema_text
 from harness.errors import ConfigurationError, Problem
+from harness.gateway_requirements import gateway_requirements
 from harness.lint import checklist
+from harness.sql.lint import rules_text
 
 __all__ = ["BEGIN", "END", "stale", "write_all"]
 
@@ -36,8 +38,12 @@ def stale(root: Path) -> list[Path]:
 
 def _wanted(root: Path) -> Iterator[tuple[Path, str]]:
     yield root / "environments" / "schema.json", schema_text()
+    if (root / "pyproject.toml").exists():  # a project that builds a gateway
+        yield root / "requirements-gateway.txt", gateway_requirements(root)
     guide = root / "docs" / "environments.md"
     yield guide, _between_markers(guide, fields_text)
+    rules = root / "docs" / "migrations.md"
+    yield rules, _between_markers(rules, rules_text)
     yield root / "docs" / "checklist.md", checklist(root)
 
 

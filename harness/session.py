@@ -13,7 +13,7 @@ import pytest
 
 from harness.asking import Ask, Question
 from harness.checks.base import CHECKS, Check, Effect
-from harness.conductor import Conductor, Listener
+from harness.conductor import ComponentRecord, Conductor, Listener
 from harness.environment import Environment
 from harness.errors import ConfigurationError, Problem
 from harness.evidence import Evidence, Verdict
@@ -136,7 +136,7 @@ class RunSession:
         __tracebackhide__ = True
         record = self.conductor.deployment(component)
         if not record.verdict.passes:
-            raise _FAILURES[record.verdict](record.reason)
+            raise _FAILURES[self._of_scenarios(record)](record.reason)
 
     def asking(self, nodeid: str) -> Ask:
         """The fixture ``ask`` of one scenario: fails the step unless the answer passes."""
@@ -185,7 +185,7 @@ class RunSession:
             if not self.conductor.deployment(component).verdict.passes
         ]
         if failed:
-            return failed[0].verdict, f"{failed[0].verdict}: {failed[0].reason}"
+            return self._without(failed[0])
         if worst:
             worst.sort(key=lambda e: _WORST_FIRST.index(e.verdict))
             return worst[0].verdict, "\n".join(f"{e.verdict}: {describe(e)}" for e in worst)
@@ -194,6 +194,20 @@ class RunSession:
         if any(e.verdict is Verdict.WAIVED for e in evidence):
             return Verdict.WAIVED, "; ".join(e.summary for e in evidence if e.verdict is Verdict.WAIVED)
         return Verdict.HOLDS, "; ".join(e.summary for e in evidence)
+
+    def _of_scenarios(self, record: ComponentRecord) -> Verdict:
+        """How the scenarios end whose component is not there: they were not reached.
+
+        Drift is another matter: the component is there, and is not what was declared.
+        """
+        refuted = record.verdict is Verdict.REFUTED
+        return Verdict.BLOCKED if refuted and not self.verify_only else record.verdict
+
+    def _without(self, record: ComponentRecord) -> tuple[Verdict, str]:
+        verdict = self._of_scenarios(record)
+        if verdict is record.verdict:
+            return verdict, f"{verdict}: {record.reason}"
+        return verdict, f"{verdict}: {record.component} was not deployed: {record.summary}"
 
     def finish(self) -> Ledger:
         """Close the ledger and write it to the state directory; the latest run is `last-run.json`."""

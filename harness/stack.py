@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -12,7 +13,10 @@ from typing import Protocol, TypeVar
 import httpx
 
 from harness.environment import Environment
-from harness.errors import NoProvider
+from harness.errors import ConfigurationError, NoProvider, Problem
+from harness.hosts.fleet import Fleet
+from harness.hosts.place import Place
+from harness.hosts.ssh import Remote
 from harness.providers.base import ComponentProvider, LogReader, Process
 from harness.secrets import Secret, SecretStore
 
@@ -30,6 +34,14 @@ class Processes(Protocol):
 
     def pid(self, program: str) -> int:
         """The pid of ``program``; 0 when it is not running."""
+        ...
+
+    def place(self, program: str) -> Place:
+        """The machine that ``program`` runs on (the first, if there are several)."""
+        ...
+
+    def instances(self, program: str) -> list[tuple[Place, int]]:
+        """Every machine that ``program`` runs on, with its pid there (0: it does not run)."""
         ...
 
     def stop(self, program: str) -> None:
@@ -94,6 +106,9 @@ class Stack:
     process_control: Processes | None = None
     identities_source: Identities | None = None
     dsn_source: Callable[[], str] | None = None
+    _remote: Remote | None = None
+    _fleet: Fleet | None = None
+    _trust: ssl.SSLContext | None = None
     _clients: dict[str, httpx.Client] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -132,18 +147,72 @@ class Stack:
         """A libpq connection string for the role `postgres`; contains the password: never print it."""
         return _present(self.dsn_source, "connects to the database")()
 
+    @property
+    def remote(self) -> Remote:
+        """The environment's machines over ssh; connections are made when they are first used.
+
+        Raises:
+            NoProvider: when the environment has no machines.
+        """
+        machines = self.environment.machines
+        if machines is None:
+            raise NoProvider("this environment declares no machines")
+        with self._lock:
+            if self._remote is None:
+                self._remote = Remote(machines, self.secret(machines.ssh.key), self.root, self.state)
+            return self._remote
+
+    @property
+    def fleet(self) -> Fleet:
+        """The environment's machines: what they say of themselves, and what keeps them apart.
+
+        Raises:
+            NoProvider: when the environment has no machines.
+        """
+        remote = self.remote
+        with self._lock:
+            if self._fleet is None and self.environment.machines is not None:
+                self._fleet = Fleet(self.environment.machines, remote)
+        return _present(self._fleet, "reaches machines")
+
+    @property
+    def tls_ca(self) -> Path | None:
+        """The file with the authority that the environment declares beside those of the system, if any."""
+        declared = getattr(self.environment.gateway, "tls", None)
+        return self.root / declared.ca if declared is not None and declared.ca else None
+
     def http(self, url: str) -> httpx.Client:
-        """A pooled client for the base ``url`` (connect 2 s, read 10 s; pass a longer one where needed)."""
+        """A pooled client for the base ``url`` (connect 2 s, read 10 s; pass a longer one where needed).
+
+        Raises:
+            ConfigurationError: when the declared authority cannot be read.
+        """
         with self._lock:
             if url not in self._clients:
+                timeout = httpx.Timeout(10.0, connect=2.0)
                 self._clients[url] = httpx.Client(
-                    base_url=url, timeout=httpx.Timeout(10.0, connect=2.0), trust_env=False
+                    base_url=url, timeout=timeout, trust_env=False, verify=self._trusted()
                 )
             return self._clients[url]
 
+    def _trusted(self) -> ssl.SSLContext:
+        """Made once: reading the system's authorities takes longer than a request."""
+        if self._trust is None:
+            self._trust = httpx.create_ssl_context(trust_env=False)
+            if self.tls_ca is not None:
+                try:
+                    self._trust.load_verify_locations(cafile=self.tls_ca)
+                except (OSError, ssl.SSLError) as error:
+                    what = f"the authority {self.tls_ca} cannot be read: {error}"
+                    raise ConfigurationError([Problem("gateway.tls.ca", what)]) from error
+        return self._trust
+
     def close(self) -> None:
-        """Close every pooled client."""
+        """Close every pooled client and every connection to a machine."""
         with self._lock:
+            if self._remote is not None:
+                self._remote.close()
+                self._remote = self._fleet = None
             for client in self._clients.values():
                 client.close()
             self._clients.clear()

@@ -35,7 +35,9 @@ class _Lines:
         symbol = "✓" if record.verdict.passes else "✗"
         text = record.reason or record.summary
         self._console.print(
-            f"  {symbol} {record.component:<10} {text}  {record.seconds:.1f} s", markup=False
+            f"  {symbol} {record.component:<10} {text}  {record.seconds:.1f} s",
+            markup=False,
+            soft_wrap=True,
         )
 
     def asked(self, check: str) -> None:

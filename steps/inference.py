@@ -5,19 +5,19 @@ from __future__ import annotations
 from pytest_bdd import parsers, then, when
 
 from harness.asking import Ask
-from harness.checks import cost, inference, processes, serverless
+from harness.checks import cost, firewall, inference, machines, processes, recovery, serverless
 
 ENDPOINT = r"the (?P<component>instant|thinking)"
 
 
 @then("the instant host has the declared GPU type and memory")
 def _(ask: Ask) -> None:
-    ask(processes.gpu)
+    ask(machines.gpu)
 
 
 @then("only the gateway reaches the instant host")
 def _(ask: Ask) -> None:
-    ask(processes.firewall)
+    ask(firewall.instant_reach)
 
 
 @then(parsers.re(rf"{ENDPOINT} endpoint serves the declared model and context length"))
@@ -58,6 +58,12 @@ def _(ask: Ask, component: str) -> None:
 @then(parsers.re(rf"{ENDPOINT} key stands in no process argument"))
 def _(ask: Ask, component: str) -> None:
     ask(processes.key_hidden[component])
+
+
+@when("the instant host is rebooted")
+@then("the instant host is back in time, with its engine, its private network and its firewall")
+def _(ask: Ask) -> None:
+    ask(recovery.reboots)
 
 
 @when("the instant engine is killed")

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from pytest_bdd import parsers, then
+from pytest_bdd import parsers, then, when
 
 from harness.asking import Ask
-from harness.checks import promotion, rollback, smoke, topology
+from harness.checks import promotion, rollback, rollback_database, rollback_inference, smoke, topology
 
 
 @then("a conversation goes through web, gateway, both models and the database, and is booked")
@@ -53,6 +53,24 @@ def _(ask: Ask) -> None:
 @then("its newest backup can be restored into a project of its own")
 def _(ask: Ask) -> None:
     ask(rollback.database_restored)
+
+
+@when("a new configuration of the instant model is deployed and taken back")
+@then("the one before serves again in time, and everything about it holds")
+def _(ask: Ask) -> None:
+    ask(rollback_inference.instant_taken_back)
+
+
+@when("a backup is restored in the place of the live database")
+@then("everything of the backup is back, nothing later, and the stack goes on")
+def _(ask: Ask) -> None:
+    ask(rollback_database.restored)
+
+
+@when("the newest migration is taken back")
+@then("the schema is the previous release's, and the newest comes again with its data")
+def _(ask: Ask) -> None:
+    ask(rollback_database.reversed_)
 
 
 @then("the previous model versions and configurations are kept and can be started again")

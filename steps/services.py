@@ -5,10 +5,10 @@ from __future__ import annotations
 from pytest_bdd import parsers, then
 
 from harness.asking import Ask
-from harness.checks import declared, gateway, image, limits, logs, settings
+from harness.checks import declared, gateway, image, limits, logs, rollout, settings
 
 
-@then("its image carries this release, an unprivileged user and a health check")
+@then("its image carries this release, the declared user and size, and a health check")
 def _(ask: Ask) -> None:
     ask(image.described)
 
@@ -18,7 +18,42 @@ def _(ask: Ask) -> None:
     ask(image.starts)
 
 
-@then("no layer, variable or history line of its image holds a secret of this environment")
+@then("every gateway runs this release's image, to the digest")
+def _(ask: Ask) -> None:
+    ask(rollout.digests)
+
+
+@then("every gateway is an unprivileged user in a read-only container without capabilities")
+def _(ask: Ask) -> None:
+    ask(image.confined)
+
+
+@then(
+    parsers.parse(
+        "at {rate:g} requests a second all gateways go to another image and back, "
+        "each within {seconds:g} seconds, unnoticed"
+    )
+)
+def _(ask: Ask, rate: float, seconds: float) -> None:
+    ask(rollout.unnoticed, per_second=rate, seconds=seconds)
+
+
+@then(
+    parsers.parse(
+        "at {rate:g} requests a second an image that does not start is taken back by itself "
+        "within {seconds:g} seconds"
+    )
+)
+def _(ask: Ask, rate: float, seconds: float) -> None:
+    ask(rollout.bad_image, per_second=rate, seconds=seconds)
+
+
+@then("a second deploy at the same time is refused, naming who deploys and since when")
+def _(ask: Ask) -> None:
+    ask(rollout.locked_out)
+
+
+@then("no layer, variable or history line of its image holds a secret of this environment or any other")
 def _(ask: Ask) -> None:
     ask(image.secret_free)
 

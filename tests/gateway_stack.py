@@ -47,7 +47,7 @@ def _root(directory: Path) -> Path:
     for entry in ROOT.iterdir():
         if entry.name == "gateway":
             shutil.copytree(entry, directory / "gateway", ignore=shutil.ignore_patterns("__pycache__"))
-        elif entry.name == "requirements.txt":
+        elif entry.name == "requirements-gateway.txt":
             shutil.copy(entry, directory)
         elif entry.name not in (".git", ".harness"):
             (directory / entry.name).symlink_to(entry)

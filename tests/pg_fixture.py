@@ -7,11 +7,13 @@ tests/conftest.py offers them to every test; import what else you need from here
 * ``database_stack``: a :class:`Stack` whose database is that one, without a Data API.
 * ``supabase_stack``: a :class:`Stack` whose Supabase is that database behind a real PostgREST and its
   front, all on free ports, ready to be asked by the checks.
+* ``project``: a copy of supabase/ that the stack's provider takes for the declaration.
 """
 
 from __future__ import annotations
 
 import contextlib
+import shutil
 import socket
 import uuid
 from collections.abc import Iterator
@@ -25,14 +27,16 @@ import yaml
 
 from harness.environment import Environment
 from harness.environment.supabase import LocalSupabase
+from harness.hosts.place import Place
 from harness.identity import LocalIdentities
 from harness.providers.backup import Archive
 from harness.providers.base import Process
-from harness.providers.local.bootstrap import bootstrap, scratch_database, set_passwords
 from harness.providers.local.child import running_child
+from harness.providers.local.here import Here
 from harness.providers.local.postgres import EmbeddedPostgres
 from harness.providers.local.rest import DataApi
 from harness.providers.schema import Schema
+from harness.providers.selfhosted.bootstrap import bootstrap, scratch_database, set_passwords
 from harness.providers.supabase_cli import SupabaseCli
 from harness.secrets import Secret, SecretStore
 from harness.stack import Stack
@@ -141,6 +145,9 @@ class FakeProcesses:
     def pid(self, program: str) -> int:
         return self.pids.get(program, 0)
 
+    def instances(self, program: str) -> list[tuple[Place, int]]:
+        return [(Here(), self.pid(program))]
+
 
 @dataclass
 class TestSupabase:
@@ -231,6 +238,15 @@ def database_stack(database: Database, tmp_path: Path) -> Iterator[Stack]:
     stack.providers["supabase"] = provider  # type: ignore[assignment]
     yield stack
     stack.close()
+
+
+@pytest.fixture
+def project(database_stack: Stack, tmp_path: Path) -> Path:
+    """A copy of supabase/ that the stack's provider takes for the declaration."""
+    copy = tmp_path / "project" / "supabase"
+    shutil.copytree(ROOT / "supabase", copy, ignore=shutil.ignore_patterns(".temp"))
+    database_stack.providers["supabase"].source = copy  # type: ignore[attr-defined]
+    return copy
 
 
 @pytest.fixture

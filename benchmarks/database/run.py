@@ -23,11 +23,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psycopg
+from harness.providers.local.bootstrap import bootstrap, scratch_database, set_passwords
 from psycopg.conninfo import conninfo_to_dict
 
 from harness.database.check import Options, check
 from harness.database.declaration import load, parse
-from harness.providers.local.bootstrap import bootstrap, scratch_database, set_passwords
 from harness.providers.local.postgres import EmbeddedPostgres
 from harness.providers.supabase_cli import SupabaseCli, Target, advisors
 from harness.secrets import Secret

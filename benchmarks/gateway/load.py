@@ -1,4 +1,5 @@
-"""A closed-loop load generator: N kept-alive connections, each sends its next request after the answer.
+"""A closed-loop load generator: N kept-alive connections, each sends its next request after the answer
+(`pause` seconds after it).
 
 Usage: python -m benchmarks.gateway.load  (a JSON job on standard input; a JSON result on standard output)
 """
@@ -49,7 +50,10 @@ class Client(asyncio.Protocol):
         self.result["latencies"].append(now - self.started)
         self.result["firsts"].append(self.first - self.started)
         self.parser = httptools.HttpResponseParser(self)
-        self.send()
+        if self.job["pause"]:
+            asyncio.get_running_loop().call_later(self.job["pause"], self.send)
+        else:
+            self.send()
 
     def connection_lost(self, error: Exception | None) -> None:
         if not self.done.done():

@@ -22,8 +22,8 @@ import psycopg
 from joserfc import jwt
 from joserfc.jwk import OctKey
 
-from harness.providers.local.bootstrap import bootstrap, set_passwords
 from harness.providers.local.postgres import EmbeddedPostgres
+from harness.providers.selfhosted.bootstrap import bootstrap, set_passwords
 from harness.secrets import Secret
 from harness.waiting import wait_until
 
@@ -124,9 +124,9 @@ def ledger(work: Path, core: int) -> Iterator[str]:
             os.sched_setaffinity(0, before)
             bootstrap(server)
             set_passwords(server, {"postgres": password})
-            migration = ROOT / "supabase/migrations/20261101000500_usage_ledger.sql"
             with psycopg.connect(server.dsn("postgres", password)) as connection:
-                connection.execute(migration.read_bytes())
+                for migration in sorted((ROOT / "supabase" / "migrations").glob("*_usage_*.sql")):
+                    connection.execute(migration.read_bytes())
             set_passwords(server, {"gateway": password})
             yield f"postgresql://gateway:{password.reveal()}@127.0.0.1:{server.port}/postgres"
     finally:

@@ -28,7 +28,7 @@ from harness.evidence import Evidence, blocked, unreachable
 if TYPE_CHECKING:
     from harness.stack import Stack
 
-__all__ = ["CHECKS", "Check", "Effect", "check"]
+__all__ = ["CHECKS", "Check", "Effect", "Turn", "check"]
 
 
 class Effect(enum.Enum):
@@ -42,13 +42,26 @@ class Effect(enum.Enum):
     """Stops, kills or fills something and heals it; runs alone, and never under --verify-only."""
 
 
+class Turn(enum.IntEnum):
+    """When, among the checks that run side by side, a check is asked."""
+
+    TIMED = 0
+    """Judges by the clock: once nothing is being deployed any more, and before heavy checks."""
+    ANY = 1
+    """As soon as what it needs is there."""
+    HEAVY = 2
+    """Keeps its component busy: after the timed checks of that component."""
+    LAST = 3
+    """Wants quiet (a cold start): after all other checks that need its component."""
+
+
 @dataclass(frozen=True)
 class Check:
     """A question with a name. Call it with the stack and the step's parameters to get Evidence.
 
     ``needs`` are the components that must be deployed before it can be asked (its own is always among
-    them). ``last`` lets it start when the other checks of its component have ended (a cold start needs
-    quiet). ``within`` seconds it must have answered, or it counts as unreachable.
+    them). ``turn`` says when it may start. ``within`` seconds it must have answered, or it counts as
+    unreachable.
     """
 
     name: str
@@ -56,7 +69,7 @@ class Check:
     needs: tuple[str, ...]
     effect: Effect
     function: Callable[..., Evidence]
-    last: bool = False
+    turn: Turn = Turn.ANY
     within: float = 90.0
 
     @property
@@ -83,13 +96,19 @@ class Check:
             return unreachable(_where(error) or self.component, error)
         except (DeadlineExceeded, Unreachable) as error:
             return unreachable(getattr(error, "machine", self.component), getattr(error, "why", str(error)))
-        except HarnessError as error:
-            return blocked(str(error))
+        except (HarnessError, *_REFUSALS) as error:  # type: ignore[misc] # mypy: a tuple made of keys
+            return blocked(f"{_REFUSALS.get(type(error), '')}{error}".strip())
         except Exception as error:
             frame = traceback.extract_tb(error.__traceback__)[-1]
             return blocked(
                 f"the check itself broke: {type(error).__name__}: {error} ({frame.filename}:{frame.lineno})"
             )
+
+
+_REFUSALS: dict[type[Exception], str] = {
+    psycopg.errors.InsufficientPrivilege: "the database role lacks a right that this check needs: ",
+    psycopg.errors.ReadOnlySqlTransaction: "the database only reads (a replica?), and this check writes: ",
+}
 
 
 def _where(error: BaseException) -> str:
@@ -112,7 +131,7 @@ def check(
     component: str,
     needs: tuple[str, ...] = (),
     effect: Effect = Effect.READS,
-    last: bool = False,
+    turn: Turn = Turn.ANY,
     within: float = 90.0,
 ) -> Callable[[Callable[..., Evidence]], Check]:
     """Register a function as the check ``name``.
@@ -125,7 +144,7 @@ def check(
         if name in CHECKS:
             raise ValueError(f"two checks are named {name!r}")
         wanted = tuple(dict.fromkeys((component, *needs)))
-        made = Check(name, component, wanted, effect, function, last, within)
+        made = Check(name, component, wanted, effect, function, turn, within)
         CHECKS[name] = made
         return made
 

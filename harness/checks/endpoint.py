@@ -10,7 +10,7 @@ from typing import Any
 
 import httpx
 
-from harness.checks.base import Check, Effect, check
+from harness.checks.base import Check, Effect, Turn, check
 from harness.engines import ENGINES, Engine
 from harness.evidence import Evidence
 from harness.secrets import Secret
@@ -135,19 +135,26 @@ def chat_body(model: str, content: str, max_tokens: int | None, **extra: Any) ->
 
 
 def for_each(
-    name: str, *, effect: Effect = Effect.READS, components: tuple[str, ...] = COMPONENTS
+    name: str,
+    *,
+    effect: Effect = Effect.READS,
+    turn: Turn = Turn.ANY,
+    components: tuple[str, ...] = COMPONENTS,
 ) -> Callable[[Callable[[Stack, str], Evidence]], dict[str, Check]]:
     """Register one question as a check of each component: `instant.<name>` and `thinking.<name>`."""
 
     def register(function: Callable[[Stack, str], Evidence]) -> dict[str, Check]:
-        return {component: _bind(function, name, component, effect) for component in components}
+        return {component: _bind(function, name, component, effect, turn) for component in components}
 
     return register
 
 
-def _bind(function: Callable[[Stack, str], Evidence], name: str, component: str, effect: Effect) -> Check:
+def _bind(
+    function: Callable[[Stack, str], Evidence], name: str, component: str, effect: Effect, turn: Turn
+) -> Check:
     def question(stack: Stack) -> Evidence:
         return function(stack, component)
 
     question.__doc__ = function.__doc__
-    return check(f"{component}.{name}", component=component, effect=effect, within=WITHIN)(question)
+    registered = check(f"{component}.{name}", component=component, effect=effect, turn=turn, within=WITHIN)
+    return registered(question)

@@ -1,4 +1,4 @@
-"""Is the gateway's container image this release, does it start, and is it free of secrets?"""
+"""Is the gateway's container image this release, does it start, is it free of secrets, is it held tight?"""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import gzip
 import io
 import json
 import tarfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Protocol, runtime_checkable
@@ -14,11 +14,23 @@ from typing import IO, Any, Protocol, runtime_checkable
 from harness.checks.base import check
 from harness.checks.gateway_target import observed_gateway
 from harness.checks.leaks import Hit, Needles, declared_secrets
+from harness.checks.secret_scanner import Scanner, Suspicion
+from harness.environment.gateway import DockerGateway
 from harness.errors import HarnessError, NoProvider
 from harness.evidence import Evidence, Finding, judge
 from harness.stack import Stack
 
-__all__ = ["ExportsImage", "Image", "Leak", "describe", "described", "scan", "secret_free", "starts"]
+__all__ = [
+    "ExportsImage",
+    "Image",
+    "Leak",
+    "confined",
+    "describe",
+    "described",
+    "scan",
+    "secret_free",
+    "starts",
+]
 
 _VERSION = "org.opencontainers.image.version"
 _MEBIBYTE = 1 << 20
@@ -37,12 +49,37 @@ class ExportsImage(Protocol):
         ...
 
 
+@runtime_checkable
+class Confines(Protocol):
+    """A provider of the gateway that can tell how its containers are held."""
+
+    def confinement(self) -> Mapping[str, Mapping[str, Any]]:
+        """Machine: `user`, `wrote` (what it could write to its root), `read_only`, `privileged`, …"""
+        ...
+
+
 @check("gateway.image.described", component="gateway")
 def described(stack: Stack) -> Evidence:
-    """The image says that it is this release, runs as an unprivileged user, and has a health check."""
+    """The image says that it is this release, has the declared user and size, and a health check."""
     image = describe(_exporter(stack).image_archive())
     findings = list(_faults(image, observed_gateway(stack).release))
-    return judge(f"{image.name}: {image.labels.get(_VERSION)}, user {image.user}", findings)
+    declared = stack.environment.gateway
+    if isinstance(declared, DockerGateway):
+        findings += _beyond(image, declared)
+    size = round(image.bytes / _MEBIBYTE)
+    summary = f"{image.name}: {image.labels.get(_VERSION)}, user {image.user}, {size} MiB"
+    return judge(summary, findings, mib=size, labels=dict(image.labels))
+
+
+@check("gateway.container.confined", component="gateway")
+def confined(stack: Stack) -> Evidence:
+    """Every gateway runs as the declared user, can write nowhere in its image, can gain no privilege."""
+    provider, declared = stack.provider("gateway"), stack.environment.gateway
+    if not isinstance(provider, Confines) or not isinstance(declared, DockerGateway):
+        raise NoProvider("nothing holds the gateway of this environment in containers")
+    held = provider.confinement()
+    findings = [fault for name, seen in held.items() for fault in _loose(name, seen, declared.user)]
+    return judge(f"{len(held)} containers: user {declared.user}, read-only, without capabilities", findings)
 
 
 @check("gateway.image.starts", component="gateway")
@@ -62,8 +99,11 @@ def secret_free(stack: Stack) -> Evidence:
     """No layer, variable, label or history line of the image holds a secret of this environment."""
     archive = _exporter(stack).image_archive()
     values = declared_secrets(stack)
-    leaks = list(scan(archive, Needles(values)))
-    return judge(f"{len(values)} secrets looked for in {archive.name}: none", [_finding(x) for x in leaks])
+    leaks = list(scan(archive, Needles(values), Scanner()))
+    summary = (
+        f"{len(values)} secrets of ours, and the forms of all others, looked for in {archive.name}: none"
+    )
+    return judge(summary, [_finding(x) for x in leaks])
 
 
 def _exporter(stack: Stack) -> ExportsImage:
@@ -85,13 +125,15 @@ class Image:
     labels: Mapping[str, str]
     has_health_check: bool
     layers: tuple[str, ...]
+    bytes: int = 0
+    """Size of the layers, unpacked."""
 
 
 @dataclass(frozen=True)
 class Leak:
     """A secret in an image: in which part (a layer and the file in it, the history, a variable)."""
 
-    hit: Hit
+    hit: Hit | Suspicion
     part: str
 
 
@@ -110,10 +152,23 @@ def describe(archive: Path) -> Image:
             labels=dict(settings.get("Labels") or {}),
             has_health_check=bool((settings.get("Healthcheck") or {}).get("Test")),
             layers=tuple(entry["Layers"]),
+            bytes=sum(tar.getmember(name).size for name in entry["Layers"]),
         )
 
 
-def scan(archive: Path, needles: Needles) -> Iterator[Leak]:
+class Searches(Protocol):
+    """Looks for secrets in what an image holds."""
+
+    def in_text(self, text: str) -> Iterable[Hit | Suspicion]:
+        """Every hit in a line of the image's configuration."""
+        ...
+
+    def in_file(self, content: IO[bytes], name: str) -> Iterable[Hit | Suspicion]:
+        """Every hit in a file of a layer."""
+        ...
+
+
+def scan(archive: Path, needles: Needles, *others: Searches) -> Iterator[Leak]:
     """Every hit in the archive's configuration, its history and every file of every layer.
 
     A file that a later layer deletes is still in the image, and is found.
@@ -121,56 +176,70 @@ def scan(archive: Path, needles: Needles) -> Iterator[Leak]:
     Raises:
         HarnessError: when it is no `docker save` archive.
     """
+    searches: tuple[Searches, ...] = (_Known(needles), *others)
     with _opened(archive) as tar:
         entry, config = _manifest(tar)
-        yield from _in_config(config, needles)
+        for search in searches:
+            yield from _in_config(config, search)
         for number, name in enumerate(entry["Layers"], start=1):
             member = tar.extractfile(name)
             if member is None:
                 raise HarnessError(f"{archive.name}: the layer {name} is missing")
-            for leak in _in_layer(member, needles):
+            for leak in _in_layer(member, searches):
                 yield Leak(leak.hit, f"layer {number} of {len(entry['Layers'])}: {leak.part}")
 
 
-def _in_config(config: Mapping[str, Any], needles: Needles) -> Iterator[Leak]:
+class _Known:
+    """Looks for the values of secrets that we know."""
+
+    def __init__(self, needles: Needles) -> None:
+        self._needles = needles
+
+    def in_text(self, text: str) -> Iterable[Hit]:
+        return self._needles.in_text(text)
+
+    def in_file(self, content: IO[bytes], name: str) -> Iterator[Hit]:
+        """Hits in a file, and in what it holds if it is compressed with gzip."""
+        start = content.read(2)
+        content.seek(0)
+        yield from self._needles.in_stream(content)
+        if start == b"\x1f\x8b":
+            content.seek(0)
+            try:
+                with gzip.open(content) as inside:
+                    yield from self._needles.in_stream(io.BufferedReader(inside))
+            except (OSError, EOFError):
+                return  # it only began like gzip; as it stands, it was searched
+
+
+def _in_config(config: Mapping[str, Any], search: Searches) -> Iterator[Leak]:
     settings = config.get("config") or {}
     for variable in settings.get("Env") or []:
         name = str(variable).partition("=")[0]
-        yield from (Leak(hit, f"variable {name}") for hit in needles.in_text(str(variable)))
+        yield from (Leak(hit, f"variable {name}") for hit in search.in_text(str(variable)))
     for label, value in (settings.get("Labels") or {}).items():
-        yield from (Leak(hit, f"label {label}") for hit in needles.in_text(f"{label}={value}"))
+        yield from (Leak(hit, f"label {label}") for hit in search.in_text(f"{label}={value}"))
     for number, step in enumerate(config.get("history") or [], start=1):
-        yield from (Leak(hit, f"history line {number}") for hit in needles.in_text(json.dumps(step)))
+        text = "\n".join(str(value) for value in step.values())  # as it was typed: JSON would escape it
+        yield from (Leak(hit, f"history line {number}") for hit in search.in_text(text))
     rest = {key: value for key, value in settings.items() if key not in ("Env", "Labels")}
-    yield from (Leak(hit, "configuration") for hit in needles.in_text(json.dumps(rest)))
+    yield from (Leak(hit, "configuration") for hit in search.in_text(json.dumps(rest)))
 
 
-def _in_layer(layer: IO[bytes], needles: Needles) -> Iterator[Leak]:
+def _in_layer(layer: IO[bytes], searches: Sequence[Searches]) -> Iterator[Leak]:
     # "r:*" needs to seek, which a member of a tar can; it undoes gzip, bzip2 and xz
     try:
         with tarfile.open(fileobj=layer, mode="r:*") as files:
             for entry in files:
-                for text in (entry.name, entry.linkname):
-                    yield from (Leak(hit, "the name of a file") for hit in needles.in_text(text))
                 content = files.extractfile(entry) if entry.isfile() else None
-                if content is not None:
-                    yield from (Leak(hit, entry.name) for hit in _in_file(content, needles))
+                for search in searches:
+                    for text in (entry.name, entry.linkname):
+                        yield from (Leak(hit, "the name of a file") for hit in search.in_text(text))
+                    if content is not None:
+                        content.seek(0)
+                        yield from (Leak(hit, entry.name) for hit in search.in_file(content, entry.name))
     except tarfile.TarError as error:
         raise HarnessError(f"a layer that cannot be read cannot be searched: {error}") from error
-
-
-def _in_file(content: IO[bytes], needles: Needles) -> Iterator[Hit]:
-    """Hits in a file, and in what it holds if it is compressed with gzip."""
-    start = content.read(2)
-    content.seek(0)
-    yield from needles.in_stream(content)
-    if start == b"\x1f\x8b":
-        content.seek(0)
-        try:
-            with gzip.open(content) as inside:
-                yield from needles.in_stream(io.BufferedReader(inside))
-        except (OSError, EOFError):
-            return  # it only began like gzip; as it stands, it was searched
 
 
 def _opened(archive: Path) -> tarfile.TarFile:
@@ -205,6 +274,29 @@ def _faults(image: Image, release: str) -> Iterator[Finding]:
         yield Finding("an unprivileged user", image.user or "root", where, "USER in the Dockerfile")
     if not image.has_health_check:
         yield Finding("a health check", "none", where, "HEALTHCHECK in the Dockerfile")
+
+
+def _beyond(image: Image, declared: DockerGateway) -> Iterator[Finding]:
+    """What the image has beyond what is declared."""
+    where = f"image {image.name}"
+    if image.user != declared.user:
+        yield Finding(f"user {declared.user}", image.user or "root", where, "USER in the Dockerfile")
+    largest = declared.largest_image_mib
+    if image.bytes > largest * _MEBIBYTE:
+        observed = f"{image.bytes / _MEBIBYTE:.0f} MiB in {len(image.layers)} layers"
+        remedy = "leave build tools in an earlier stage of the Dockerfile; `docker history` names the layer"
+        yield Finding(f"at most {largest} MiB unpacked", observed, where, remedy)
+
+
+def _loose(machine: str, seen: Mapping[str, Any], user: str) -> Iterator[Finding]:
+    """How a container is held less tightly than it must be."""
+    where = f"the gateway's container on {machine}"
+    wanted = {"user": user, "wrote": "", "read_only": True, "privileged": False, "capabilities": []}
+    wanted |= {"gains_privileges": False, "mounts": []}
+    for name, value in wanted.items():
+        if seen.get(name) != value:
+            observed = f"{name}: {seen.get(name, 'not known')!r}"
+            yield Finding(f"{name}: {value!r}", observed, where, "deploy the gateway again")
 
 
 def _finding(leak: Leak) -> Finding:

@@ -7,6 +7,7 @@ from typing import Any
 
 import httpx
 
+from harness.checks.base import Turn
 from harness.checks.endpoint import GOLDEN_PROMPT, Endpoint, chat_body, for_each
 from harness.evidence import Evidence, Finding, judge, refuted
 from harness.stack import Stack
@@ -42,7 +43,7 @@ def served_model(stack: Stack, component: str) -> Evidence:
     return judge(f"{served}, {context} tokens of context", findings, model=served, context_tokens=context)
 
 
-@for_each("answers")
+@for_each("answers", turn=Turn.TIMED)
 def answers(stack: Stack, component: str) -> Evidence:
     """A one-token chat is answered in time: a healthy status alone is no proof of it."""
     endpoint = Endpoint.of(stack, component)
@@ -102,7 +103,7 @@ def golden_answer(stack: Stack, component: str) -> Evidence:
     return judge(f"{GOLDEN_PROMPT} {said.strip()}", findings)
 
 
-@for_each("streams")
+@for_each("streams", turn=Turn.TIMED)
 def streams(stack: Stack, component: str) -> Evidence:
     """A stream brings its first token in time, its usage, and [DONE] at the end."""
     endpoint = Endpoint.of(stack, component)
@@ -114,7 +115,10 @@ def streams(stack: Stack, component: str) -> Evidence:
         observed = "no token" if seen.first_token_seconds is None else f"{seen.first_token_seconds:.1f} s"
         findings.append(
             Finding(
-                f"first token within {endpoint.answer_within:g} s", observed, where, "find what is slow"
+                f"first token within {endpoint.answer_within:g} s",
+                observed,
+                where,
+                f"look at what else the machine of {component} does (top), or give the engine more",
             )
         )
     usage = seen.usage or {}
@@ -131,7 +135,7 @@ def streams(stack: Stack, component: str) -> Evidence:
     )
 
 
-@for_each("token_limit")
+@for_each("token_limit", turn=Turn.HEAVY)
 def token_limit(stack: Stack, component: str) -> Evidence:
     """Nothing a caller sends makes the engine exceed the declared context: no huge, no negative cap."""
     endpoint = Endpoint.of(stack, component)

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
 from collections.abc import Callable
-from pathlib import Path
+from pathlib import PurePath
 
 import httpx
-import psutil
 
 from harness.checks.base import Effect, check
 from harness.checks.endpoint import WITHIN, Endpoint, for_each
 from harness.checks.serverless import control, wake
-from harness.errors import DeadlineExceeded, NoProvider
+from harness.errors import DeadlineExceeded
 from harness.evidence import Evidence, Finding, judge, refuted
+from harness.hosts.place import Place, descendants
+from harness.hosts.ssh import CommandFailed
 from harness.stack import Stack
 from harness.waiting import wait_until
 
-__all__ = ["engine_recovers", "firewall", "gpu", "key_hidden", "weights", "workers_recover"]
+__all__ = ["engine_recovers", "key_hidden", "weights", "workers_recover"]
+
+_WEIGHTS = (".gguf", ".safetensors")
 
 
 @for_each("key_hidden")
@@ -27,15 +29,19 @@ def key_hidden(stack: Stack, component: str) -> Evidence:
     """The key stands in no argument of any process: arguments are readable by everybody on a host."""
     pid = stack.processes.pid(component)
     key = Endpoint.of(stack, component).key.reveal()
-    findings, seen = [], 0
-    for process in psutil.process_iter(["pid", "name", "cmdline"]):
-        arguments = process.info["cmdline"] or []
-        seen += 1
-        if any(key in argument for argument in arguments):
-            where = f"arguments of {process.info['name']} (pid {process.info['pid']})"
+    place = stack.processes.place(component)
+    findings, seen = [], place.processes()
+    for process in seen:
+        if any(key in argument for argument in process.arguments):
+            where = f"arguments of {process.name} (pid {process.pid}{_on(place)})"
             remedy = "hand the key over in the environment or in a file that only its owner can read"
             findings.append(Finding("no key", f"the key of {component}", where, remedy))
-    return judge(f"no key in the arguments of {seen} processes", findings, pid=pid, processes=seen)
+    summary = f"no key in the arguments of {len(seen)} processes{_on(place)}"
+    return judge(summary, findings, pid=pid, processes=len(seen))
+
+
+def _on(place: Place) -> str:
+    return f" on {place.machine}" if place.machine else ""
 
 
 @for_each("weights")
@@ -46,60 +52,43 @@ def weights(stack: Stack, component: str) -> Evidence:
     pid = stack.processes.pid(component)
     if component == "thinking":
         wake(stack)
+    place = stack.processes.place(component)
     if endpoint.engine.maps_weights:
         pids = control(stack).workers() if component == "thinking" else [pid]
-        loaded = {path: _sha256(path) for pid in pids for path in _mapped_weights(pid)}
+        running = place.processes()
+        tree = [process.pid for top in pids for process in descendants(running, top)]
+        loaded = dict(place.mapped(tree, _WEIGHTS))
     else:
-        loaded = _manifest(Path(endpoint.get("/v1/models").json()["data"][0]["root"]))
+        loaded = _manifest(place, endpoint.get("/v1/models").json()["data"][0]["root"])
     if not loaded:
-        seen = Finding("mapped weights", "none", f"{component}, pid {pid}", f"restart {component}")
+        seen = Finding(
+            "mapped weights", "none", f"{component}, pid {pid}{_on(place)}", f"restart {component}"
+        )
         return refuted("the engine has loaded no weights", seen)
     remedy = f"stop {component}, remove that file, deploy again"
     findings = [
-        Finding(f"sha256 {wanted}", observed, path, remedy)
+        Finding(f"sha256 {wanted}", observed, f"{path}{_on(place)}", remedy)
         for path, observed in sorted(loaded.items())
         if observed != wanted
     ]
-    names = ", ".join(Path(path).name for path in sorted(loaded))
+    names = ", ".join(PurePath(path).name for path in sorted(loaded))
     return judge(f"{names}: sha256 {wanted[:12]}…", findings, files=sorted(loaded))
 
 
-def _manifest(directory: Path) -> dict[str, str]:
+def _manifest(place: Place, directory: str) -> dict[str, str]:
     """Of a directory made of weights: what it was made of, and each file that changed since."""
     try:
-        manifest = json.loads((directory / "manifest.json").read_text(encoding="utf-8"))
-        made = {str(directory): str(manifest["source_sha256"])}
-        changed = {
-            str(directory / name): f"changed since it was made: sha256 {_sha256(str(directory / name))}"
-            for name, sha256 in manifest["files"].items()
-            if _sha256(str(directory / name)) != sha256
-        }
-    except (OSError, ValueError, KeyError) as error:
-        return {str(directory): f"no manifest: {type(error).__name__}"}
-    return made | changed
-
-
-def _mapped_weights(pid: int) -> set[str]:
-    """Weights files in the address space of ``pid`` and its children."""
-    paths: set[str] = set()
-    try:
-        process = psutil.Process(pid)
-        for member in [process, *process.children(recursive=True)]:
-            paths |= {region.path for region in member.memory_maps() if _is_weights(region.path)}
-    except psutil.NoSuchProcess:
-        return paths
-    return paths
-
-
-def _is_weights(path: str) -> bool:
-    return path.removesuffix(" (deleted)").endswith((".gguf", ".safetensors"))
-
-
-def _sha256(path: str) -> str:
-    if path.endswith(" (deleted)"):
-        return "a file that was replaced or deleted after it was loaded"
-    with Path(path).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        manifest = json.loads(place.read(f"{directory}/manifest.json"))
+        made = {directory: str(manifest["source_sha256"])}
+        wanted = {f"{directory}/{name}": sha256 for name, sha256 in manifest["files"].items()}
+    except (OSError, CommandFailed, ValueError, KeyError) as error:
+        return {directory: f"no manifest: {type(error).__name__}"}
+    present = place.sha256(wanted)
+    return made | {
+        path: f"changed since it was made: sha256 {present.get(path, 'of nothing: it is gone')}"
+        for path, sha256 in wanted.items()
+        if present.get(path) != sha256
+    }
 
 
 @check("instant.recovers", component="instant", effect=Effect.DISTURBS, within=WITHIN)
@@ -164,15 +153,3 @@ def _recovers(
     took = time.monotonic() - started
     summary = f"pid {old} killed; pid {pid()} answered after {took:.1f} s"
     return judge(summary, [], seconds=round(took, 2), old=old, new=pid())
-
-
-@check("instant.gpu", component="instant")
-def gpu(stack: Stack) -> Evidence:
-    """The host has the declared GPU with the declared memory, as its driver and its provider say."""
-    raise NoProvider("nothing reaches the GPU host over ssh yet, to ask nvidia-smi what it has")
-
-
-@check("instant.firewall", component="instant", needs=("gateway",))
-def firewall(stack: Stack) -> Evidence:
-    """From the gateway the engine's port answers; from anywhere else nothing of the host does."""
-    raise NoProvider("nothing probes the GPU host from the gateway's network and from outside yet")

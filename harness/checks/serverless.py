@@ -12,7 +12,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import httpx
 
-from harness.checks.base import Effect, check
+from harness.checks.base import Effect, Turn, check
 from harness.checks.endpoint import WITHIN, Endpoint
 from harness.checks.http import chat
 from harness.errors import DeadlineExceeded, NoProvider
@@ -151,7 +151,7 @@ def _runs(stack: Stack, endpoint: Endpoint, mark: float, request_id: str) -> int
     return _logged(stack, mark, request_id)
 
 
-@check("thinking.cold_start", component="thinking", last=True, within=WITHIN)
+@check("thinking.cold_start", component="thinking", turn=Turn.LAST, within=WITHIN)
 def cold_start(stack: Stack) -> Evidence:
     """Without work the platform goes down to no worker at all; the next request starts one in time."""
     endpoint = Endpoint.of(stack, "thinking")
@@ -193,7 +193,7 @@ def _scales_to_zero(endpoint: Endpoint, idle_seconds: float) -> list[Finding]:
     return [Finding(expected, f"workers {found}", f"{endpoint.url}/health", remedy)]
 
 
-@check("thinking.burst", component="thinking", within=WITHIN)
+@check("thinking.burst", component="thinking", turn=Turn.HEAVY, within=WITHIN)
 def burst(stack: Stack) -> Evidence:
     """However many ask at once, there are never more workers, nor requests on them, than declared."""
     endpoint = Endpoint.of(stack, "thinking")

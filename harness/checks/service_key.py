@@ -11,11 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 from harness.checks.base import check
 from harness.checks.leaks import Needles
 from harness.evidence import Evidence, Finding, judge
+from harness.hosts.place import Place, SeenProcess, descendants
 from harness.identity import mint
 from harness.secrets import Secret
 from harness.stack import Stack
@@ -91,7 +90,7 @@ def in_logs(stack: Stack) -> Evidence:
     needles = _needles(stack)
     findings = []
     lines = 0
-    programs = [process.name for process in stack.processes.programs()]
+    programs = sorted({process.name for process in stack.processes.programs()})
     for program in programs:
         for number, line in enumerate(stack.logs.lines(program), start=1):
             lines += 1
@@ -112,17 +111,23 @@ def in_processes(stack: Stack) -> Evidence:
     key, secret = _needles(stack), Needles({"the JWT secret, which makes service keys": jwt_secret})
     findings = []
     seen = 0
-    programs = stack.processes.programs()
-    for program in programs:
-        for process in _tree(program.pid):
-            seen += 1
-            for place, text in _texts(process):
+    programs = sorted({program.name for program in stack.processes.programs()})
+    for program, place, processes in _running(stack, programs):
+        seen += len(processes)
+        environments = place.environments(process.pid for process in processes)
+        for process in processes:
+            texts = {
+                "arguments": "\0".join(process.arguments),
+                "environment": environments.get(process.pid, ""),
+            }
+            for kind, text in texts.items():
                 hits = key.in_text(text)
-                if place == "arguments" or program.name not in _JWT_SECRET_HOLDERS:
+                if kind == "arguments" or program not in _JWT_SECRET_HOLDERS:
                     hits += secret.in_text(text)
                 if hits:
-                    where = f"{place} of {program.name} (pid {process.pid}, {process.name()})"
-                    remedy = f"do not hand it to {program.name}; {_ROTATE}"
+                    on = f" on {place.machine}" if place.machine else ""
+                    where = f"{kind} of {program} (pid {process.pid}, {process.name}){on}"
+                    remedy = f"do not hand it to {program}; {_ROTATE}"
                     findings.append(Finding("not there", str(hits[0]), where, remedy))
     if not programs:
         findings.append(Finding("programs to look at", "none runs", "process manager", "deploy the stack"))
@@ -130,20 +135,14 @@ def in_processes(stack: Stack) -> Evidence:
     return judge(summary, findings, processes=seen)
 
 
-def _tree(pid: int) -> list[psutil.Process]:
-    try:
-        process = psutil.Process(pid)
-        return [process, *process.children(recursive=True)]
-    except (psutil.NoSuchProcess, ValueError):
-        return []
-
-
-def _texts(process: psutil.Process) -> Iterator[tuple[str, str]]:
-    try:
-        yield "arguments", "\0".join(process.cmdline())
-        yield "environment", "\0".join(f"{key}={value}" for key, value in process.environ().items())
-    except (psutil.NoSuchProcess, psutil.ZombieProcess):
-        return
+def _running(stack: Stack, programs: list[str]) -> Iterator[tuple[str, Place, list[SeenProcess]]]:
+    """Each program, each machine that it runs on, and its processes there; one look at each machine."""
+    machines: dict[str, tuple[Place, list[SeenProcess]]] = {}
+    for program in programs:
+        for place, pid in stack.processes.instances(program):
+            if place.machine not in machines:
+                machines[place.machine] = place, place.processes()
+            yield program, place, descendants(machines[place.machine][1], pid)
 
 
 @check("supabase.service_key.forged", component="supabase")

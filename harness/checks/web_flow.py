@@ -23,7 +23,7 @@ from harness.waiting import wait_until
 __all__ = ["errors_reported", "reaches_gateway", "streams"]
 
 _ANSWER_SECONDS = 30.0
-_LOG_SECONDS = 3.0
+_LOG_SECONDS = 8.0
 _EVENT_SECONDS = 10.0
 _GATEWAY_URL = "set GATEWAY_URL of the web app to gateway.url of this environment, and restart it"
 

@@ -26,6 +26,7 @@ def machine_names(environment: Environment) -> Iterator[Found]:
         elif name not in known:
             yield path, f"there is no machine {name}", nearest(name, known)
     if machines is not None:
+        yield from _operator(machines)
         for index, machine in enumerate(machines.hosts):
             yield from _machine(machines, machine, ("machines", "hosts", index))
 
@@ -39,6 +40,13 @@ def _named(environment: Environment) -> Iterator[tuple[Path, str]]:
                 yield (component, field), value
             for index, name in enumerate(value if isinstance(value, tuple) else ()):
                 yield (component, field, index), name
+
+
+def _operator(machines: Machines) -> Iterator[Found]:
+    private, network = machines.operator_private_address, machines.private_network.range
+    if private is not None and ipaddress.ip_address(private) not in ipaddress.ip_network(network):
+        where: Path = ("machines", "operator_private_address")
+        yield where, f"{private} is not in {network}", "see machines.private_network"
 
 
 def _machine(machines: Machines, machine: Machine, path: Path) -> Iterator[Found]:

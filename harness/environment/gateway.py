@@ -53,6 +53,8 @@ class LocalGateway(_Gateway):
 class Tls(Strict):
     """What the load balancer promises to browsers and clients."""
 
+    certificate: Annotated[str, Field(pattern=r"^/[A-Za-z0-9._/-]+$")] = "/etc/haproxy/tls/gateway.pem"
+    """File on the balancer with certificate, chain and key; whatever renews them puts it there."""
     ca: str | None = None
     """File with the authority to trust, relative to the repository; without one, those of the system."""
     least_days: Positive = 14
@@ -81,6 +83,10 @@ class DockerGateway(_Gateway):
     """Repository of the image in the registry; a release pins it by digest."""
     user: str = "10001:10001"
     """User and group that the container runs as; not root."""
+    drain_seconds: Positive = 60
+    """Longest wait for requests under way before a gateway is replaced."""
+    ready_seconds: Positive = 30
+    """A new container must be ready within this, or the old one is started again."""
     largest_image_mib: Positive = 300
     """The image must not be larger, unpacked."""
 

@@ -49,8 +49,10 @@ class PrivateNetwork(Strict):
     """What makes it."""
     range: Cidr
     """Its addresses."""
-    interface: str
+    interface: Annotated[str, Field(pattern="^[a-z][a-z0-9_.-]{0,14}$")]
     """Name of its interface on every machine."""
+    port: Port | None = None
+    """UDP port on which the machines reach each other to make it (WireGuard: 51820, Tailscale: 41641)."""
 
 
 class Allow(Strict):
@@ -90,6 +92,8 @@ class Machines(Strict):
     """The network between them."""
     operator: Host
     """The address from which the harness comes, for the firewalls of the machines."""
+    operator_private_address: Address | None = None
+    """Its address on the private network, if it is on it."""
     hosts: Annotated[tuple[Machine, ...], Field(min_length=1)]
     """Every machine."""
 

@@ -1,7 +1,7 @@
 """What a run against an environment would lack: secrets that are not there, hosts that do not answer.
 
-Only reads: names are resolved and connections opened, nothing is sent. Local programs are not asked, since
-they are what a run deploys.
+Only reads: names are resolved and connections opened, nothing is sent. Programs of this machine and of
+declared machines are not asked, since they are what a run deploys; the machines are.
 """
 
 from __future__ import annotations
@@ -23,6 +23,9 @@ __all__ = ["DEADLINE_SECONDS", "preflight", "targets"]
 
 DEADLINE_SECONDS = 2.0
 """For every target together: they are asked side by side."""
+
+_DEPLOYED_HERE = ("local", "docker", "pod", "host")
+"""Providers whose programs are what a run deploys: their machines must answer, they need not yet."""
 
 Target = tuple[str, int]
 """Host and TCP port."""
@@ -51,7 +54,7 @@ def targets(environment: Environment) -> dict[Target, list[str]]:
         found[machine.address, machine.ssh_port].append(f"machines.{machine.name}")
     for component in COMPONENTS:
         part = getattr(environment, component)
-        if part.provider == "local" and getattr(part, "engine", "") != "url":
+        if part.provider in _DEPLOYED_HERE and getattr(part, "engine", "") != "url":
             continue
         for field, target in _targets_of(part):
             found[target].append(f"{component}.{field}")

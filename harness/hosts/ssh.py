@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import secrets
 import shlex
 import socket
 import subprocess
@@ -26,7 +27,7 @@ from harness.errors import HarnessError, Unreachable
 from harness.secrets import Secret, redact
 from harness.waiting import wait_until
 
-__all__ = ["CommandFailed", "CommandResult", "Remote", "ssh_argv"]
+__all__ = ["CommandFailed", "CommandResult", "Conversation", "Remote", "ssh_argv"]
 
 CONNECT_SECONDS = 5
 _SSH_FAILED = 255
@@ -76,7 +77,7 @@ def ssh_argv(machine: Machine, user: str, files: Files) -> list[str]:
         "BatchMode": "yes",
         "ConnectTimeout": str(CONNECT_SECONDS),
         "ControlMaster": "auto",
-        "ControlPath": str(files.sockets / "%C"),
+        "ControlPath": str(files.socket(machine)),
         "ControlPersist": "60",
         "IdentitiesOnly": "yes",
         "IdentityAgent": "none",
@@ -101,6 +102,56 @@ class Files:
     key: Path
     known_hosts: Path
     sockets: Path
+
+    def socket(self, machine: Machine) -> Path:
+        """Where the connection to ``machine`` is shared; it is there as long as the connection lives."""
+        return self.sockets / machine.name
+
+
+class Conversation:
+    """A program on a machine that answers in lines."""
+
+    def __init__(self, machine: str, process: subprocess.Popen[bytes]) -> None:
+        self._machine, self._process = machine, process
+
+    def say(self, data: bytes) -> None:
+        """Send ``data`` (whole lines).
+
+        Raises:
+            Unreachable: when the program has ended.
+        """
+        pipe = self._process.stdin
+        try:
+            if pipe is not None:
+                pipe.write(data)
+                pipe.flush()
+        except BrokenPipeError:
+            raise Unreachable(self._machine, self._last_words()) from None
+
+    def line(self, seconds: float) -> bytes:
+        """Its next line, waited for ``seconds`` at most.
+
+        Raises:
+            Unreachable: when none comes.
+        """
+        watch = threading.Timer(seconds, self._process.kill)
+        watch.start()
+        try:
+            said = self._process.stdout.readline() if self._process.stdout else b""
+        finally:
+            watch.cancel()
+        if not said:
+            raise Unreachable(self._machine, self._last_words())
+        return said
+
+    @property
+    def ended(self) -> bool:
+        """Whether the program has ended, or the connection to it."""
+        return self._process.poll() is not None
+
+    def _last_words(self) -> str:
+        self._process.kill()
+        return _reason(self._process.stderr.read() if self._process.stderr else b"")
 
 
 class Remote:
@@ -163,6 +214,26 @@ class Remote:
         with ThreadPoolExecutor(max(1, len(work))) as pool:
             return dict(zip(work, pool.map(one, work), strict=True))
 
+    @contextlib.contextmanager
+    def talking(self, machine: str, argv: Sequence[str], *, sudo: bool = False) -> Iterator[Conversation]:
+        """Run ``argv`` on ``machine`` and talk with it, line by line; ended with the block.
+
+        Raises:
+            Unreachable: no connection, a wrong host key, no login.
+        """
+        self._open(machine)
+        command = shlex.join(["sudo", "-n", "--", *argv] if sudo else argv)
+        with subprocess.Popen(
+            [*self._argv(machine), command],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        ) as process:
+            try:
+                yield Conversation(machine, process)
+            finally:
+                process.kill()
+
     def put(self, machine: str, path: str, content: bytes, *, mode: int = 0o644, sudo: bool = True) -> None:
         """Write ``content`` to ``path`` on ``machine``: whole or not at all (a new file, then a rename).
 
@@ -201,6 +272,13 @@ class Remote:
             if local.startswith("/"):
                 Path(local).unlink(missing_ok=True)
 
+    def lead(self, machine: str, there: str) -> str:
+        """The same for HOST:PORT and until :meth:`close`: 127.0.0.1:PORT to connect to here."""
+        self._open(machine)
+        local = self._local(there)
+        self._control(machine, "forward", "-L", f"{local}:{there}")
+        return local
+
     def close(self) -> None:
         """End every connection; what this opened is left on no machine."""
         for name in sorted(self._opened):
@@ -215,6 +293,18 @@ class Remote:
         with contextlib.suppress(HarnessError):
             self._control(machine, "exit")
         self._opened.discard(machine)
+
+    def login_anew(self, machine: str) -> bool:
+        """Whether a new connection, beside those that are open, gets in.
+
+        Raises:
+            Unreachable: when it does not; says why.
+        """
+        argv = self._argv(machine)
+        done = self._run(machine, [argv[0], "-o", "ControlPath=none", *argv[1:], "true"], b"", 10.0)
+        if done.returncode:
+            raise Unreachable(machine, _reason(done.stderr))
+        return True
 
     def await_login(self, machine: str, seconds: float) -> None:
         """Wait until ``machine`` lets us in (after a reboot).
@@ -245,8 +335,8 @@ class Remote:
     def _open(self, machine: str) -> None:
         """One master connection before anything else, so that many threads do not each make their own."""
         with self._opening[machine]:
-            if machine in self._opened:
-                return
+            if machine in self._opened and self._files.socket(self._machines.host(machine)).exists():
+                return  # else it ended: ssh gives an idle one up after a while
             done = self._ssh(machine, ["true"], b"", CONNECT_SECONDS + 5.0)
             if done.returncode:
                 raise Unreachable(machine, _reason(done.stderr))
@@ -255,9 +345,14 @@ class Remote:
     def _ssh(
         self, machine: str, command: Sequence[str], stdin: bytes, seconds: float
     ) -> subprocess.CompletedProcess[bytes]:
+        return self._run(machine, [*self._argv(machine), *command], stdin, seconds)
+
+    def _run(
+        self, machine: str, argv: Sequence[str], stdin: bytes, seconds: float
+    ) -> subprocess.CompletedProcess[bytes]:
         try:
             return subprocess.run(
-                [*self._argv(machine), *command],
+                argv,
                 input=stdin,
                 capture_output=True,
                 timeout=seconds,
@@ -282,10 +377,7 @@ class Remote:
 
     def _local(self, there: str) -> str:
         if there.startswith("/"):
-            name = hashlib.sha256(f"{os.getpid()} {threading.get_ident()} {there}".encode()).hexdigest()[
-                :12
-            ]
-            return str(self._files.sockets / f"s{name}")
+            return str(self._files.sockets / f"s{secrets.token_hex(6)}")
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             return f"127.0.0.1:{probe.getsockname()[1]}"

@@ -120,7 +120,15 @@ class LogReader(Protocol):
         ...
 
 
-_DONE = {"start": "started", "restart": "restarted", "replace": "replaced", "fetch": "fetched"}
+_DONE = {
+    "build": "built",
+    "configure": "configured",
+    "fetch": "fetched",
+    "replace": "replaced",
+    "restart": "restarted",
+    "start": "started",
+    "tidy": "tidied",
+}
 
 
 def was_done(change: str) -> str:

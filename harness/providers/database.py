@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from harness.errors import NoProvider
+from harness.migrations import Migration
 from harness.providers.supabase_cli import SupabaseCli
 from harness.stack import Stack
 
-__all__ = ["DatabaseProvider", "database_provider"]
+__all__ = ["DatabaseProvider", "ReversibleDatabase", "database_provider", "reversible_database"]
 
 
 @runtime_checkable
@@ -47,6 +48,31 @@ class DatabaseProvider(Protocol):
     def monitors(self) -> Mapping[str, str]:
         """URLs that answer 200 while a part is healthy, by the part's name."""
         ...
+
+
+@runtime_checkable
+class ReversibleDatabase(DatabaseProvider, Protocol):
+    """A Supabase that can be taken back, in place."""
+
+    def restore(self, backup: Path) -> str:
+        """Put ``backup`` in the place of the live database; the name of the one before, which stays."""
+        ...
+
+    def reverse_newest(self) -> Migration:
+        """Take the newest migration back, with its record; a deploy applies it again."""
+        ...
+
+
+def reversible_database(stack: Stack) -> ReversibleDatabase:
+    """The provider of the stack's database, as one that can go back.
+
+    Raises:
+        NoProvider: when it cannot.
+    """
+    provider = stack.provider("supabase")
+    if not isinstance(provider, ReversibleDatabase):
+        raise NoProvider("nothing takes this database back in place yet")
+    return provider
 
 
 def database_provider(stack: Stack) -> DatabaseProvider:

@@ -11,7 +11,15 @@ from harness.environment.gateway import LocalGateway
 from harness.environment.supabase import CloudSupabase, HostSupabase, LocalSupabase
 from harness.secrets import Secret, SecretStore
 
-__all__ = ["Settings", "fingerprint", "gateway_settings", "reveal", "source_digest", "source_release"]
+__all__ = [
+    "Settings",
+    "fingerprint",
+    "gateway_settings",
+    "image_sources",
+    "reveal",
+    "source_digest",
+    "source_release",
+]
 
 Settings = dict[str, str | Secret]
 """Variable: value. What must never be shown is a :class:`Secret`."""
@@ -73,15 +81,24 @@ def _database_url(environment: Environment, secrets: SecretStore) -> Secret:
     if isinstance(supabase, HostSupabase) and environment.machines is not None:
         host = environment.machines.host(supabase.host)
         where = f"{host.private_address or host.address}:{supabase.database_port}"
-        return Secret(f"postgresql://gateway:{password}@{where}/postgres")
+        return Secret(f"postgresql://gateway:{password}@{where}/postgres?sslmode=require")
     where = getattr(supabase, "database_host", "")
     return Secret(f"postgresql://gateway:{password}@{where}:5432/postgres?sslmode=require")
 
 
+def image_sources(root: Path) -> list[Path]:
+    """The files that the gateway is made from: its sources, its pinned packages, its Dockerfile."""
+    return [
+        *sorted((root / "gateway").rglob("*.py")),
+        root / "requirements-gateway.txt",
+        root / "Dockerfile",
+    ]
+
+
 def source_digest(root: Path) -> str:
-    """sha256 over the gateway's sources and the pinned packages that it runs on, as hexadecimal digits."""
+    """sha256 over :func:`image_sources`, as hexadecimal digits: the same wherever it is deployed."""
     digest = hashlib.sha256()
-    for path in [*sorted((root / "gateway").rglob("*.py")), root / "requirements.txt"]:
+    for path in image_sources(root):
         digest.update(f"{path.relative_to(root)}\0".encode())
         digest.update(hashlib.sha256(path.read_bytes()).digest())
     return digest.hexdigest()

@@ -185,10 +185,10 @@ class Terminal:
         if record.verdict is Verdict.HOLDS:
             return
         told = [evidence for evidence in record.evidence if evidence.verdict is not Verdict.HOLDS]
-        if record.verdict not in {
-            evidence.verdict for evidence in told
-        }:  # a deployment, or the step itself
+        seen = {evidence.verdict for evidence in told}
+        if record.verdict not in seen or seen == {Verdict.BLOCKED}:  # a deployment, or the step itself
             self.screen.detail(Text(record.message, style))
+            told = [evidence for evidence in told if evidence.verdict is not Verdict.BLOCKED]
         for evidence in told:
             verdict = (str(evidence.verdict), _STYLE[evidence.verdict])
             self.screen.detail(Text.assemble(verdict, f": {evidence.check}: {evidence.summary}"))

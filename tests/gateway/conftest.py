@@ -12,11 +12,11 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from harness.providers.local.bootstrap import bootstrap, scratch_database, set_passwords
 from harness.providers.local.postgres import EmbeddedPostgres
+from harness.providers.selfhosted.bootstrap import bootstrap, scratch_database, set_passwords
 from harness.secrets import Secret
 from tests.gateway.fake_engine import FakeEngine
-from tests.gateway.stand import ROOT, Gateway, settings, until
+from tests.gateway.stand import LEDGER, Gateway, settings, until
 
 PASSWORD = "sentinel-database-password-0123456789"
 
@@ -41,9 +41,9 @@ def database(cluster: EmbeddedPostgres) -> Iterator[str]:
     """A migrated database; yields the connection string of its owner, who is not a superuser."""
     owner = cluster.dsn("postgres", Secret("postgres-password"))
     with scratch_database(owner, "gateway") as dsn:
-        migration = ROOT / "supabase/migrations/20261101000500_usage_ledger.sql"
         with psycopg.connect(dsn) as connection:
-            connection.execute(migration.read_bytes())
+            for migration in LEDGER:
+                connection.execute(migration.read_bytes())
         set_passwords(cluster, {"gateway": Secret(PASSWORD)})
         yield dsn
 

@@ -16,12 +16,12 @@ from pathlib import Path
 
 import psycopg
 
-from harness.providers.local.bootstrap import bootstrap, set_passwords
 from harness.providers.local.postgres import EmbeddedPostgres
+from harness.providers.selfhosted.bootstrap import bootstrap, set_passwords
 from harness.secrets import Secret
 from tests.gateway.conftest import PASSWORD
 from tests.gateway.fake_engine import FakeEngine
-from tests.gateway.stand import ROOT, Gateway, bearer, settings
+from tests.gateway.stand import LEDGER, ROOT, Gateway, bearer, settings
 from tests.pg_fixture import free_port
 
 SCHEMATHESIS = "schemathesis==4.32.5"
@@ -51,9 +51,9 @@ def main() -> int:
         with server.running():
             bootstrap(server)
             set_passwords(server, {"postgres": Secret("postgres")})
-            migration = ROOT / "supabase/migrations/20261101000500_usage_ledger.sql"
             with psycopg.connect(server.dsn("postgres", Secret("postgres"))) as connection:
-                connection.execute(migration.read_bytes())
+                for migration in LEDGER:
+                    connection.execute(migration.read_bytes())
             set_passwords(server, {"gateway": Secret(PASSWORD)})
             url = f"postgresql://gateway:{PASSWORD}@127.0.0.1:{server.port}/postgres"
             gateway = Gateway(settings(url, engine.url, limit_user_tokens_per_day="2000000000"))

@@ -22,6 +22,8 @@ ROOT = Path(__file__).resolve().parents[2]
 SECRET = "sentinel-jwt-secret-0123456789abcdef-+/="
 INSTANT_KEY = "sentinel-instant-key-0123456789abcdef+/"
 THINKING_KEY = "sentinel-thinking-key-0123456789abcde&="
+LEDGER = sorted((ROOT / "supabase" / "migrations").glob("*_usage_*.sql"))
+"""The migrations that make the ledger, in order."""
 METRICS_TOKEN = "sentinel-metrics-token-0123456789abcdef"
 ISSUER = "http://127.0.0.1:54321/auth/v1"
 

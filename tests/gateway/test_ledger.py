@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
+import threading
 import uuid
 
 import psycopg
 import pytest
 
-from harness.providers.local.bootstrap import scratch_database
+from harness.providers.selfhosted.bootstrap import scratch_database
 from harness.secrets import Secret
-from tests.gateway.stand import ROOT
+from tests.gateway.stand import LEDGER, ROOT
 
 
 @pytest.fixture(scope="module")
@@ -18,7 +19,8 @@ def own(cluster):
     """A database of its own, whose ledger may be tampered with; yields its owner's connection string."""
     with scratch_database(cluster.dsn("postgres", Secret("postgres-password")), "ledger") as dsn:
         with psycopg.connect(dsn) as connection:
-            connection.execute((ROOT / "supabase/migrations/20261101000500_usage_ledger.sql").read_bytes())
+            for migration in LEDGER:
+                connection.execute(migration.read_bytes())
         yield dsn
 
 
@@ -191,6 +193,7 @@ def test_the_gateway_may_only_call_its_functions(gateway_url, statement):
     [
         "usage.reserve('{}')",
         "usage.settle('[]')",
+        "usage.exchange('[]', '{}')",
         "usage.renew('{}', 1)",
         "usage.sweep()",
         "usage.ping()",
@@ -227,14 +230,96 @@ def test_definer_functions_have_a_fixed_search_path(owner):
     query = """select proname, prosecdef, proconfig from pg_proc
         where pronamespace = 'usage'::regnamespace"""
     rows = owner.execute(query).fetchall()
-    assert {name for name, definer, _ in rows if definer} == {"reserve", "settle", "renew", "sweep", "ping"}
+    assert {name for name, definer, _ in rows if definer} == {
+        "exchange",
+        "reserve",
+        "settle",
+        "renew",
+        "sweep",
+        "ping",
+    }
     assert all(config == ['search_path=""'] for _, _, config in rows)
 
 
 def test_the_rollback_reverses_the_migration(owner):
-    name = "20261101000500_usage_ledger.sql"
-    owner.execute((ROOT / "supabase/rollbacks" / name).read_bytes())
+    for migration in reversed(LEDGER):
+        owner.execute((ROOT / "supabase/rollbacks" / migration.name).read_bytes())
     left = owner.execute("select to_regnamespace('usage'), to_regclass('public.my_usage')").fetchone()
     assert left == (None, None)
-    owner.execute((ROOT / "supabase/migrations" / name).read_bytes())
+    for migration in LEDGER:
+        owner.execute(migration.read_bytes())
     assert audit(owner) == []
+
+
+# --- settling and reserving in one call --------------------------------------------------------------
+
+
+def exchange(connection, settlements, *requests, **limits):
+    batch = {"ttl": 60, "user_tokens": 1000, "user_concurrency": 5, "thinking_tokens": 1500, **limits}
+    listed = [
+        {"id": one, "user": user, "model": model, "tokens": tokens, "request_id": "r"}
+        for one, user, model, tokens in requests
+    ]
+    used = [{"id": one, "prompt": p, "completion": c, "outcome": "done"} for one, p, c in settlements]
+    query = "select unknown, answers from usage.exchange(%s, %s)"
+    return connection.execute(
+        query, [json.dumps(used), json.dumps({**batch, "requests": listed})]
+    ).fetchone()
+
+
+def test_what_is_settled_is_free_for_what_is_reserved_in_the_same_call(owner):
+    user, first, second = new(), new(), new()
+    assert reserve(owner, (first, user, "instant", 900), user_concurrency=1) == ["ok"]
+    assert reserve(owner, (second, user, "instant", 900), user_concurrency=1) == ["user_concurrency"]
+    unknown, answers = exchange(
+        owner, [(first, 10, 20)], (second, user, "instant", 900), user_concurrency=1
+    )
+    assert (unknown, answers) == ([], ["ok"])
+    assert totals(owner, user) == (30, 900)
+    assert audit(owner) == []
+
+
+def test_an_exchange_says_what_it_does_not_know_and_still_reserves(owner):
+    user, one, strange = new(), new(), new()
+    unknown, answers = exchange(owner, [(strange, 1, 1)], (one, user, "thinking", 10))
+    assert [str(x) for x in unknown] == [strange]
+    assert answers == ["ok"]
+    assert totals(owner, user) == (0, 10)
+    assert audit(owner) == []
+
+
+def test_exchanges_in_opposite_directions_do_not_wait_for_each_other(own):
+    """Each of two callers settles what the other one is about to reserve for: a classic deadlock."""
+    users = sorted(new() for _ in range(2))
+    failures: list[BaseException] = []
+
+    def keep_exchanging(mine, theirs):
+        try:
+            with psycopg.connect(own, autocommit=True) as connection:
+                last = None
+                for _ in range(60):
+                    one = new()
+                    settled = [(last, 1, 1)] if last else []
+                    _, answers = exchange(
+                        connection,
+                        settled,
+                        (one, mine, "instant", 1),
+                        user_tokens=10**6,
+                        user_concurrency=500,
+                    )
+                    assert answers == ["ok"]
+                    last, mine, theirs = one, theirs, mine
+        except BaseException as error:
+            failures.append(error)
+
+    threads = [
+        threading.Thread(target=keep_exchanging, args=pair)
+        for pair in (users, users[::-1], users, users[::-1])
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(120)
+    assert failures == []
+    with psycopg.connect(own) as connection:
+        assert audit(connection) == []

@@ -48,6 +48,17 @@ def four(start):
         return list(pool.map(lambda _: start(**more), range(4)))
 
 
+@pytest.mark.parametrize("stream", [False, True])
+def test_whoever_has_an_answer_may_ask_again_at_once(start, user, stream):
+    """With one request in flight allowed, one after another is never too many."""
+    gateway = start(limit_user_concurrency="1")
+    sent, headers = body("hello", stream=stream), bearer(user)
+    answers = [
+        gateway.http.post("/v1/chat/completions", json=sent, headers=headers).status_code for _ in range(40)
+    ]
+    assert set(answers) == {200}
+
+
 def test_four_replicas_and_240_requests_overspend_nothing(four, sql, user):
     """Every request holds its worst case until all were decided: exactly 50 of 240 fit."""
     urls = [one.url for one in four]

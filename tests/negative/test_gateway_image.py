@@ -14,6 +14,8 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from harness.checks import image
 from harness.checks.leaks import Needles
@@ -25,6 +27,15 @@ from harness.stack import Stack
 
 ROOT = Path(__file__).parents[2]
 RELEASE = "gateway@0123456789ab"
+TIGHT: dict[str, Any] = {
+    "user": "10001:10001",
+    "wrote": "",
+    "read_only": True,
+    "privileged": False,
+    "capabilities": [],
+    "gains_privileges": False,
+    "mounts": [],
+}
 SECRET = "k3y/with+odd characters=and&more-0123456789"
 GOOD: dict[str, Any] = {
     "User": "10001:10001",
@@ -70,6 +81,12 @@ class Exported:
     )
     component: str = "gateway"
     release: str = RELEASE
+    held: dict[str, dict[str, Any]] = field(
+        default_factory=lambda: {"gateway-1": dict(TIGHT), "gateway-2": dict(TIGHT)}
+    )
+
+    def confinement(self) -> Mapping[str, Mapping[str, Any]]:
+        return self.held
 
     def image_archive(self) -> Path:
         return self.path
@@ -86,6 +103,14 @@ class Exported:
 def stack_of(tmp_path: Path, exported: Exported) -> Stack:
     stack = Stack(ROOT, tmp_path, load("local", ROOT).environment, SecretStore(ROOT, tmp_path))
     stack.providers["gateway"] = exported  # type: ignore[assignment]
+    return stack
+
+
+def hosted(tmp_path: Path, exported: Exported) -> Stack:
+    """The same, where images are declared: at most 1 MiB, of user 10001."""
+    stack = stack_of(tmp_path, exported)
+    declared = load("staging", ROOT).environment.gateway.model_copy(update={"largest_image_mib": 1})
+    stack.environment = stack.environment.model_copy(update={"gateway": declared})
     return stack
 
 
@@ -177,6 +202,78 @@ def test_an_image_of_another_release_is_seen(
     evidence = image.described(stack)
     assert evidence.verdict is Verdict.REFUTED
     assert [finding.observed for finding in evidence.findings] == [observed]
+
+
+def test_an_image_that_is_larger_or_another_users_is_seen(tmp_path: Path) -> None:
+    exported = Exported(archive(tmp_path / "image.tar", [CLEAN]))
+    stack = hosted(tmp_path, exported)
+    assert image.described(stack).verdict is Verdict.HOLDS
+    archive(exported.path, [CLEAN, {"opt/build-tools": bytes(2 << 20)}], {"User": "1000:1000"})
+    evidence = image.described(stack)
+    assert [finding.observed for finding in evidence.findings] == ["1000:1000", "2 MiB in 2 layers"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("user", "0:0"),
+        ("wrote", "it wrote to /opt/gateway/app"),
+        ("read_only", False),
+        ("privileged", True),
+        ("capabilities", ["NET_ADMIN"]),
+        ("gains_privileges", True),
+        ("mounts", ["/var/run/docker.sock"]),
+    ],
+)
+def test_a_container_that_is_held_loosely_is_seen(tmp_path: Path, name: str, value: object) -> None:
+    exported = Exported(tmp_path / "none.tar")
+    stack = hosted(tmp_path, exported)
+    assert image.confined(stack).verdict is Verdict.HOLDS
+    exported.held["gateway-2"] = {**TIGHT, name: value}
+    (finding,) = image.confined(stack).findings
+    assert finding.where == "the gateway's container on gateway-2"
+    assert finding.observed == f"{name}: {value!r}"
+
+
+def test_a_container_of_which_nothing_is_known_does_not_hold(tmp_path: Path) -> None:
+    exported = Exported(tmp_path / "none.tar", held={"gateway-1": {}})
+    assert len(image.confined(hosted(tmp_path, exported)).findings) == len(TIGHT)
+
+
+def _stranger() -> bytes:
+    """A private key that nobody told the harness about."""
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    return key.private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption())
+
+
+@pytest.mark.parametrize("place", ["file", "history", "variable"])
+def test_a_secret_that_nobody_told_us_about_is_seen(tmp_path: Path, place: str) -> None:
+    token = "ghp_" + "x4fD9aB2cE7gH1iJ3kL5mN6oP8qR0sT2uV4w"  # of the form, of nobody
+    deep = {"root/.ssh/id_rsa": _stranger() if place == "file" else b"nothing"}
+    settings = {"Env": [f"GITHUB_TOKEN={token}"]} if place == "variable" else {}
+    history = (
+        [{"created_by": f"RUN git clone https://x:{token}@github.com/a/b"}] if place == "history" else []
+    )
+    exported = Exported(archive(tmp_path / "image.tar", [CLEAN, deep, {"root/.ssh/.wh.id_rsa": b""}]))
+    archive(exported.path, [CLEAN, deep, {"root/.ssh/.wh.id_rsa": b""}], settings, history)
+    evidence = image.secret_free(stack_of(tmp_path, exported))
+    assert evidence.verdict is Verdict.REFUTED
+    expected = {
+        "file": "gateway image: layer 2 of 3: root/.ssh/id_rsa",
+        "history": "gateway image: history line 1",
+        "variable": "gateway image: variable GITHUB_TOKEN",
+    }
+    assert {finding.where for finding in evidence.findings} == {expected[place]}
+    assert token not in str(evidence.as_dict())
+
+
+def test_what_is_published_is_passed_over_in_its_own_file_alone(tmp_path: Path) -> None:
+    key = _stranger()
+    known = "usr/lib/x86_64-linux-gnu/libgnutls.so.30.34.3"
+    stack = stack_of(tmp_path, Exported(archive(tmp_path / "image.tar", [{known: key}])))
+    assert image.secret_free(stack).verdict is Verdict.HOLDS
+    archive(tmp_path / "image.tar", [{f"{known}.bak/key": key}])
+    assert image.secret_free(stack).verdict is Verdict.REFUTED
 
 
 def test_an_image_that_does_not_start_is_seen(tmp_path: Path) -> None:

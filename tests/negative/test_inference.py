@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.checks import inference, processes
+from harness.checks import firewall, inference, machines, processes
 from harness.checks.base import Check
 from harness.evidence import Evidence, Verdict
 from harness.providers.local import processes as process_manager
@@ -194,12 +194,12 @@ def test_a_killed_engine_comes_back(engines: RealEngines) -> None:
 
 
 def test_gpu_without_a_provider_is_blocked(engines: RealEngines) -> None:
-    evidence = ask(engines, processes.gpu)
+    evidence = ask(engines, machines.gpu)
     assert evidence.verdict is Verdict.BLOCKED
     assert evidence.summary.startswith("no provider: ")
 
 
 def test_firewall_without_a_provider_is_blocked(engines: RealEngines) -> None:
-    evidence = ask(engines, processes.firewall)
+    evidence = ask(engines, firewall.instant_reach)
     assert evidence.verdict is Verdict.BLOCKED
     assert evidence.summary.startswith("no provider: ")

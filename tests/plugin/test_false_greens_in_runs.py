@@ -142,6 +142,17 @@ def test_a_deployment_that_fails(project: Miniature) -> None:
     assert {s["verdict"] for s in outcome.run["scenarios"]} == {"blocked"}
 
 
+def test_what_a_failed_deployment_blocks_is_told_in_one_line_each(project: Miniature) -> None:
+    outcome = project.pytest(MINI_BROKEN="gateway")
+    blocked = [s for s in outcome.run["scenarios"] if s["feature"] == "Gateway"]
+    assert {s["verdict"] for s in blocked} == {"blocked"}
+    assert outcome.text.count("what to do: free it") == 1
+    told = [
+        line for line in outcome.text.splitlines() if "blocked: gateway was not deployed: its port" in line
+    ]
+    assert len(told) == len(blocked)
+
+
 def test_a_component_without_a_provider(project: Miniature) -> None:
     project.pytest(MINI_MISSING="web").is_no_go(
         "web", "no provider: nothing implements 'local' for web yet"

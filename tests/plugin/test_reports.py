@@ -1,10 +1,10 @@
 """JUnit XML, Allure results, the decision page and the Allure report of a real run."""
 
+# ruff: noqa: F811 - the fixture is imported
 from __future__ import annotations
 
 import json
 import re
-import shutil
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
@@ -12,17 +12,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from playwright.sync_api import Browser
 
 from harness import report
 from harness.errors import HarnessError
+from tests.browser import PATIENCE_MS, browser, needs_chromium  # noqa: F401
 from tests.plugin.miniature_project import SECONDS, Miniature, Outcome
 
 ALLURE = report.ROOT / "tools" / "node_modules" / ".bin" / "allure"
 needs_allure = pytest.mark.skipif(
     not ALLURE.exists(), reason="Allure is not installed: npm ci --prefix tools"
 )
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")
 
 MIXED = """
     Feature: Extra
@@ -259,57 +259,33 @@ def test_a_page_that_calls_home_is_thrown_away() -> None:
 
 
 @needs_allure
-@needs_browser
-def test_the_allure_report_opens_from_disk(mixed: Outcome, tmp_path: Path) -> None:
+@needs_chromium
+def test_the_allure_report_opens_from_disk(mixed: Outcome, browser: Browser) -> None:
     make_report(mixed.project)
-    dom = browse(mixed.project.state / "report" / "allure.html", tmp_path / "profile")
-    assert re.search(r">\s*Extra\s*<", dom), "it does not show the features"
-    assert re.search(r">\s*NO-GO\s*<", dom), "it does not show the decision"
+    page = browser.new_page()
+    page.goto((mixed.project.state / "report" / "allure.html").as_uri())
+    page.get_by_text("Extra", exact=True).first.wait_for(timeout=PATIENCE_MS)
+    page.get_by_text("NO-GO", exact=True).first.wait_for(timeout=PATIENCE_MS)
+    page.close()
 
 
-@needs_browser
+@needs_chromium
 @pytest.mark.parametrize("decision", ["GO", "NO-GO"])
 def test_the_first_screen_shows_the_verdict(
-    project: Miniature, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, decision: str
+    project: Miniature, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, decision: str, browser: Browser
 ) -> None:
     if decision == "NO-GO":
         project.feature(MIXED)
     project.pytest()
     monkeypatch.setattr(report, "ROOT", tmp_path)  # without Allure: this is about the other page
     report.main(["--root", str(project.root)])
-    page = project.state / "report" / "index.html"
-    probe = page.with_name("probe.html")
-    probe.write_text(page.read_text().replace("</body>", f"<script>{PROBE}</script></body>"))
-    dom = browse(probe, tmp_path / "profile")
-    found = re.search(r'data-probe="([^"]*)"', dom)
-    assert found is not None, dom[-2000:]
-    text, bottom, width, size = found[1].split("|")
-    assert text == decision
-    assert float(bottom) < 700, "the verdict is below the first screen"
-    assert float(width) <= 1000, "the page is wider than the screen"
-    assert float(size) > 90, "the verdict is not huge"
-
-
-PROBE = """
-const h1 = document.querySelector("h1"), box = h1.getBoundingClientRect();
-document.body.dataset.probe = [h1.textContent, box.bottom, document.documentElement.scrollWidth,
-  parseFloat(getComputedStyle(h1).fontSize)].join("|");
-"""
-
-
-def browse(page: Path, profile: Path) -> str:
-    """The DOM of ``page`` in a browser of 1000 by 700 pixels."""
-    flags = [
-        *(
-            "--headless",
-            "--no-sandbox",
-            "--disable-gpu",
-            "--disable-quic",
-            "--no-first-run",
-            "--disable-sync",
-        ),
-        *("--disable-background-networking", "--disable-component-update", "--window-size=1000,700"),
-        "--virtual-time-budget=5000",
-    ]
-    argv = [str(CHROMIUM), *flags, "--dump-dom", f"--user-data-dir={profile}", page.as_uri()]
-    return subprocess.run(argv, capture_output=True, text=True, timeout=SECONDS, check=True).stdout
+    page = browser.new_page(viewport={"width": 1000, "height": 700})
+    page.goto((project.state / "report" / "index.html").as_uri())
+    verdict = page.locator("h1")
+    box = verdict.bounding_box()
+    assert verdict.text_content() == decision
+    assert box is not None
+    assert box["y"] + box["height"] < 700, "the verdict is below the first screen"
+    assert page.evaluate("document.documentElement.scrollWidth") <= 1000, "wider than the screen"
+    assert verdict.evaluate("h1 => parseFloat(getComputedStyle(h1).fontSize)") > 90, "it is not huge"
+    page.close()

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from harness.asking import Question
-from harness.checks.base import Check, Effect
+from harness.checks.base import Check, Effect, Turn
 from harness.conductor import ComponentRecord, Conductor
 from harness.errors import DeployError
 from harness.evidence import Evidence, Finding, Verdict, holds, refuted
@@ -242,10 +242,54 @@ def test_questions_begin_as_soon_as_their_own_components_are_there(stack: Stack)
 
 
 def test_a_quiet_question_waits_for_the_others_of_its_component(stack: Stack) -> None:
-    quiet = question(fine, "quiet", last=True)
+    quiet = question(fine, "quiet", turn=Turn.LAST)
     others = [question(fine, f"other{number}") for number in range(5)]
     _, listener = ran(stack, quiet, *others)
     assert [event for event in listener.events if "answered" in event][-1] == "quiet answered"
+
+
+def test_a_question_that_judges_by_the_clock_waits_until_nothing_is_deployed(stack: Stack) -> None:
+    deployed: list[str] = []
+    asked_when: list[list[str]] = []
+    begun = threading.Event()
+
+    def slow(_: Progress) -> None:
+        begun.wait(SOON)  # until the other question was asked: deployments and questions do overlap
+        deployed.append("instant")
+
+    def clocked(_: Stack) -> Evidence:
+        asked_when.append(list(deployed))
+        return holds("in time")
+
+    def other(_: Stack) -> Evidence:
+        begun.set()
+        return holds("meanwhile")
+
+    stack.providers["instant"] = FakeProvider("instant", slow)
+    ran(stack, question(clocked, turn=Turn.TIMED), question(other), question(fine, needs=("instant",)))
+    assert asked_when == [["instant"]]
+
+
+def test_a_heavy_question_waits_for_the_timed_ones_of_its_component_alone(stack: Stack) -> None:
+    heavy_done = threading.Event()
+
+    def heavy(_: Stack) -> Evidence:
+        heavy_done.set()
+        return holds("heavy")
+
+    def elsewhere(_: Stack) -> Evidence:
+        assert heavy_done.wait(SOON), "a heavy check waited for another component's"
+        return holds("elsewhere")
+
+    questions = [
+        question(heavy, turn=Turn.HEAVY),
+        question(fine, "timed", turn=Turn.TIMED),
+        question(elsewhere, needs=("instant",), turn=Turn.TIMED),
+    ]
+    conductor, listener = ran(stack, *questions)
+    answered = [event.split()[0] for event in listener.events if event.endswith("answered")]
+    assert answered.index("timed") < answered.index("heavy")
+    assert all(conductor.answer(one).verdict is Verdict.HOLDS for one in questions)
 
 
 def test_disturbing_questions_run_alone_after_everything_else(stack: Stack) -> None:
@@ -261,7 +305,7 @@ def test_disturbing_questions_run_alone_after_everything_else(stack: Stack) -> N
 
     drills = [question(counted, f"drill{number}", Effect.DISTURBS) for number in range(3)]
     calm = [question(fine, f"calm{number}") for number in range(4)]
-    _, listener = ran(stack, *drills, *calm, question(fine, "quiet", last=True))
+    _, listener = ran(stack, *drills, *calm, question(fine, "quiet", turn=Turn.LAST))
     answered = [event.split()[0] for event in listener.events if event.endswith("answered")]
     assert answered[-3:] == ["drill0", "drill1", "drill2"]
     assert crowds == [1, 1, 1]

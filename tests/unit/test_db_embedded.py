@@ -9,8 +9,8 @@ import psycopg
 import pytest
 
 from harness.errors import DeployError
-from harness.providers.local.bootstrap import bootstrap, logs_in, set_passwords
 from harness.providers.local.postgres import EmbeddedPostgres
+from harness.providers.selfhosted.bootstrap import bootstrap, logs_in, set_passwords
 from harness.secrets import Secret
 from tests.pg_fixture import Cluster, Database, free_port
 

@@ -150,8 +150,8 @@ def test_a_wrong_override_names_the_option(root: Path, setting: str, message: st
     ("old", "new", "message"),
     [
         (
-            "hosts: [gateway-1]",
-            "hosts: [gatway-1]",
+            "hosts: [gateway-1, gateway-2]",
+            "hosts: [gatway-1, gateway-2]",
             "gateway.hosts[0]: there is no machine gatway-1 (did you mean gateway-1?)",
         ),
         (
@@ -165,13 +165,13 @@ def test_a_wrong_override_names_the_option(root: Path, setting: str, message: st
             "sources: [balancr, operator]",
             "machines.hosts[1].allows[1].sources[0]: there is no machine balancr (did you mean balancer?)",
         ),
-        ("- name: instant\n", "- name: balancer\n", "machines.hosts[2].name: balancer is declared twice"),
+        ("- name: instant\n", "- name: balancer\n", "machines.hosts[3].name: balancer is declared twice"),
         ("private_address: 100.72.0.31", "private_address: 10.0.0.1", "10.0.0.1 is not in 100.64.0.0/10"),
-        ("private_address: 100.72.0.31", "private_address: nowhere", "machines.hosts[2].private_address:"),
+        ("private_address: 100.72.0.31", "private_address: nowhere", "machines.hosts[3].private_address:"),
         (
             "      private_address: 100.72.0.31\n",
             "",
-            "machines.hosts[2].allows[1].over: instant has no private_address",
+            "machines.hosts[3].allows[1].over: instant has no private_address",
         ),
         ("range: 100.64.0.0/10", "range: 100.64.0.0/99", "machines.private_network.range:"),
     ],

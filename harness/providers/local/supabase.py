@@ -14,7 +14,13 @@ from harness.environment.supabase import LocalSupabase as Settings
 from harness.errors import DeployError
 from harness.providers.backup import Archive
 from harness.providers.base import Deployment, Plan, Progress
-from harness.providers.local.bootstrap import (
+from harness.providers.local.containers import ContainerStack
+from harness.providers.local.postgres import EmbeddedPostgres
+from harness.providers.local.processes import LocalProcesses
+from harness.providers.local.rest import DataApi
+from harness.providers.schema import Schema
+from harness.providers.selfhosted.bootstrap import (
+    SUPERUSER,
     baseline_digest,
     bootstrap,
     bootstrapped,
@@ -22,11 +28,6 @@ from harness.providers.local.bootstrap import (
     scratch_database,
     set_passwords,
 )
-from harness.providers.local.containers import ContainerStack
-from harness.providers.local.postgres import SUPERUSER, EmbeddedPostgres
-from harness.providers.local.processes import LocalProcesses
-from harness.providers.local.rest import DataApi
-from harness.providers.schema import Schema
 from harness.providers.supabase_cli import SupabaseCli
 from harness.secrets import Secret
 from harness.stack import Stack

@@ -122,6 +122,7 @@ def web_program(stack: Stack, node: Node, build: Build, port: int | None = None)
         ready=lambda: _answers(f"http://127.0.0.1:{port}", web_build.release(stack)),
         env={
             **web_build.server_environment(stack),
+            **_trusted(stack),
             "NODE_ENV": "production",
             "NEXT_TELEMETRY_DISABLED": "1",
             "HOSTNAME": "127.0.0.1",
@@ -142,6 +143,7 @@ def _development(stack: Stack, node: Node) -> Program:
         ready=lambda: _answers(f"http://127.0.0.1:{port}", web_build.release(stack)),
         env={
             **web_build.server_environment(stack),
+            **_trusted(stack),
             **web_build.declared(stack),
             "NODE_ENV": "development",
             "NEXT_TELEMETRY_DISABLED": "1",
@@ -150,6 +152,11 @@ def _development(stack: Stack, node: Node) -> Program:
         port=port,
         ready_seconds=60.0,
     )
+
+
+def _trusted(stack: Stack) -> dict[str, str]:
+    """The authority that the environment declares: Node asks for it when it starts, beside its own ones."""
+    return {"NODE_EXTRA_CA_CERTS": str(stack.tls_ca)} if stack.tls_ca else {}
 
 
 def _sink(stack: Stack, port: int) -> Program:

@@ -11,21 +11,42 @@ import hashlib
 import secrets
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Protocol
 
 import psycopg
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
 from harness.errors import DeployError
-from harness.providers.local.postgres import EmbeddedPostgres
 from harness.secrets import Secret
 
-__all__ = ["BASELINE", "TEMPLATE", "baseline_digest", "bootstrap", "scratch_database", "set_passwords"]
+__all__ = [
+    "BASELINE",
+    "SUPERUSER",
+    "TEMPLATE",
+    "Server",
+    "baseline_digest",
+    "bootstrap",
+    "bootstrapped",
+    "logs_in",
+    "scratch_database",
+    "set_passwords",
+]
 
+SUPERUSER = "supabase_admin"
+"""The bootstrap superuser, named as on a hosted project."""
 TEMPLATE = "supabase_baseline"
 BASELINE = Path(__file__).parent / "baseline"
 _WRONG_LOGIN = ("password authentication failed", "is not permitted to log in")
 _PER_DATABASE = ("schemas.sql", "auth.sql", "storage.sql")
+
+
+class Server(Protocol):
+    """A running PostgreSQL server, wherever it runs."""
+
+    def dsn(self, role: str = SUPERUSER, password: Secret | None = None, database: str = "postgres") -> str:
+        """A libpq connection string (without ``password``: the superuser's); never print it."""
+        ...
 
 
 def baseline_digest() -> str:
@@ -34,7 +55,7 @@ def baseline_digest() -> str:
     return hashlib.sha256(b"\0".join(path.read_bytes() for path in files)).hexdigest()[:16]
 
 
-def bootstrapped(server: EmbeddedPostgres) -> bool:
+def bootstrapped(server: Server) -> bool:
     """Whether the running ``server`` has this very baseline."""
     with psycopg.connect(server.dsn(database="template1")) as connection:
         row = connection.execute(
@@ -43,7 +64,7 @@ def bootstrapped(server: EmbeddedPostgres) -> bool:
     return row is not None and row[0] == baseline_digest()
 
 
-def bootstrap(server: EmbeddedPostgres) -> bool:
+def bootstrap(server: Server) -> bool:
     """Bring the running ``server`` to the baseline; idempotent. Returns whether anything was done.
 
     Raises:
@@ -58,7 +79,7 @@ def bootstrap(server: EmbeddedPostgres) -> bool:
     return True
 
 
-def _bootstrap(server: EmbeddedPostgres) -> None:
+def _bootstrap(server: Server) -> None:
     template = sql.Identifier(TEMPLATE)
     with psycopg.connect(server.dsn(database="template1"), autocommit=True) as admin:
         admin.execute((BASELINE / "roles.sql").read_bytes())
@@ -78,7 +99,7 @@ def _bootstrap(server: EmbeddedPostgres) -> None:
         admin.execute(sql.SQL("comment on database {} is {}").format(template, digest))
 
 
-def apply_schemas(server: EmbeddedPostgres, database: str) -> None:
+def apply_schemas(server: Server, database: str) -> None:
     """Run the per-database part of the baseline in ``database``, in one transaction."""
     with psycopg.connect(server.dsn(database=database)) as connection:
         for name in _PER_DATABASE:
@@ -89,7 +110,7 @@ def _exists(admin: psycopg.Connection, database: str) -> bool:
     return admin.execute("select from pg_database where datname = %s", [database]).fetchone() is not None
 
 
-def _is_untouched(server: EmbeddedPostgres) -> bool:
+def _is_untouched(server: Server) -> bool:
     """Whether the database `postgres` is still the one that initdb made."""
     with psycopg.connect(server.dsn(database="template1")) as connection:
         row = connection.execute(
@@ -98,7 +119,7 @@ def _is_untouched(server: EmbeddedPostgres) -> bool:
     return row is not None and row[0] == "supabase_admin"
 
 
-def set_passwords(server: EmbeddedPostgres, passwords: Mapping[str, Secret]) -> list[str]:
+def set_passwords(server: Server, passwords: Mapping[str, Secret]) -> list[str]:
     """Make each role's password what it should be; returns the roles whose password was changed.
 
     The server is sent a SCRAM verifier, never the password: nothing to find in a log or a statistics view.
@@ -117,7 +138,7 @@ def set_passwords(server: EmbeddedPostgres, passwords: Mapping[str, Secret]) -> 
     return changed
 
 
-def logs_in(server: EmbeddedPostgres, role: str, password: Secret) -> bool:
+def logs_in(server: Server, role: str, password: Secret) -> bool:
     """Whether ``role`` can log in with ``password``."""
     try:
         psycopg.connect(server.dsn(role, password, "template1")).close()
@@ -128,20 +149,35 @@ def logs_in(server: EmbeddedPostgres, role: str, password: Secret) -> bool:
     return True
 
 
+# Scratch databases whose maker holds no lock on their name any more: it was killed.
+_LEFT_BEHIND = """
+with candidates as materialized (
+    select datname from pg_database where datname ~ %s and datname <> %s
+)
+select datname from candidates where pg_try_advisory_lock(hashtextextended(datname, 0))
+"""
+
+
 @contextlib.contextmanager
 def scratch_database(dsn: str, prefix: str = "scratch", template: str = TEMPLATE) -> Iterator[str]:
     """A database copied from ``template`` for as long as the block lasts; yields its connection string.
 
-    ``dsn`` connects as a role that may create databases (`postgres` may).
+    ``dsn`` connects as a role that may create databases (`postgres` may). One that a killed process left
+    behind is removed by the next call: a lock on its name lasts as long as its maker.
     """
     name = f"{prefix}_{secrets.token_hex(6)}"
-    identifier = sql.Identifier(name)
     with psycopg.connect(dsn, autocommit=True) as owner:
-        owner.execute(
-            sql.SQL("create database {} template {}").format(identifier, sql.Identifier(template))
-        )
-    try:
-        yield make_conninfo(dsn, dbname=name)
-    finally:
-        with psycopg.connect(dsn, autocommit=True) as owner:
-            owner.execute(sql.SQL("drop database if exists {} with (force)").format(identifier))
+        owner.execute("select pg_advisory_lock(hashtextextended(%s, 0))", [name])
+        for (left,) in owner.execute(_LEFT_BEHIND, [f"^{prefix}_[0-9a-f]{{12}}$", name]).fetchall():
+            _drop(owner, left)
+            owner.execute("select pg_advisory_unlock(hashtextextended(%s, 0))", [left])
+        source = sql.Identifier(template)
+        owner.execute(sql.SQL("create database {} template {}").format(sql.Identifier(name), source))
+        try:
+            yield make_conninfo(dsn, dbname=name)
+        finally:
+            _drop(owner, name)
+
+
+def _drop(owner: psycopg.Connection, database: str) -> None:
+    owner.execute(sql.SQL("drop database if exists {} with (force)").format(sql.Identifier(database)))

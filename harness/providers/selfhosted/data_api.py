@@ -4,8 +4,8 @@
 query parameter) that is one of the project's two keys; browsers may come from anywhere (CORS). Auth and
 Storage are not part of the embedded stack: their paths answer 404 as an unrouted path does.
 
-Run as ``python -m harness.providers.local.data_api``; the environment says where (see :func:`main`). It is
-given the SHA-256 of the keys, not the keys.
+Run as ``python -m harness.providers.selfhosted.data_api``, or as the file alone; the environment says where
+(see :func:`main`). It is given the SHA-256 of the keys, not the keys.
 """
 
 from __future__ import annotations
@@ -145,10 +145,10 @@ def _refusal(status: int, message: str) -> web.Response:
     return web.json_response({"message": message}, status=status)
 
 
-async def _serve(app: web.Application, port: int) -> None:
+async def _serve(app: web.Application, host: str, port: int) -> None:
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", port).start()
+    await web.TCPSite(runner, host, port).start()
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -157,11 +157,13 @@ async def _serve(app: web.Application, port: int) -> None:
 
 
 def main() -> None:
-    """Serve on DATA_API_PORT, forward to DATA_API_UPSTREAM, let DATA_API_KEYS (sha256, comma) in."""
+    """Serve on DATA_API_HOST (else loopback) and DATA_API_PORT, forward to DATA_API_UPSTREAM.
+
+    DATA_API_KEYS holds the SHA-256 of the keys that are let in, parted by commas.
+    """
     keys = tuple(os.environ["DATA_API_KEYS"].split(","))
-    asyncio.run(
-        _serve(application(os.environ["DATA_API_UPSTREAM"], keys), int(os.environ["DATA_API_PORT"]))
-    )
+    host, port = os.environ.get("DATA_API_HOST", "127.0.0.1"), int(os.environ["DATA_API_PORT"])
+    asyncio.run(_serve(application(os.environ["DATA_API_UPSTREAM"], keys), host, port))
 
 
 if __name__ == "__main__":

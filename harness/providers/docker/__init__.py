@@ -1,0 +1,1 @@
+"""The gateway as a container on machines behind a load balancer."""

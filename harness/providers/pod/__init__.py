@@ -1,0 +1,1 @@
+"""An inference engine under a systemd unit on a machine reached over ssh."""
