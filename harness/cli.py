@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from harness import cli_approve, cli_history, cli_pipeline, cli_promotion, cli_release
-from harness.db_cli import app as db_app
+from harness.database_cli import app as db_app
 from harness.errors import HarnessError
 from harness.rehearsal.cli import app as rehearsal
 from harness.secrets import redact
