@@ -14,7 +14,7 @@ class Forwards:
     """Ports of machines on this machine's loopback. They end with the connections of ``remote``."""
 
     def __init__(self, remote: Remote) -> None:
-        self._remote = remote
+        self.remote = remote
         self._open: dict[tuple[str, str], str] = {}
         self._lock = threading.Lock()
 
@@ -28,8 +28,8 @@ class Forwards:
             local = self._open.get((machine, there), "")
             if not local or not _listens(local):  # the connection ended: the machine restarted, perhaps
                 if local:
-                    self._remote.drop(machine)
-                local = self._open[machine, there] = self._remote.lead(machine, there)
+                    self.remote.drop(machine)
+                local = self._open[machine, there] = self.remote.lead(machine, there)
         host, _, port = local.rpartition(":")
         return host, int(port)
 

@@ -125,24 +125,25 @@ def test_a_reverse_that_leaves_something_behind_is_named(
     source = tmp_path / "supabase"
     shutil.copytree(services.supabase.source.resolve(), source, ignore=shutil.ignore_patterns(".temp"))
     newest = sorted((source / "rollbacks").glob("*.sql"))[-1]
-    newest.write_text(newest.read_text().replace("drop schema if exists usage cascade;", ""))
+    right = newest.read_text()
+    newest.write_text("select 'this takes nothing back';\n")
     monkeypatch.setattr(HostSupabase, "source", property(lambda _: source))
-    monkeypatch.setattr(rollback_database, "_brought_back", _swept(services))
+    monkeypatch.setattr(rollback_database, "_brought_back", _swept(services, right))
     text = refuted(rollback_database.reversed_(services.stack))
     assert newest.name in text
     assert "usage" in text
 
 
-def _swept(services: Services) -> Any:
+def _swept(services: Services, reverse: str) -> Any:
     """As the drill heals, but first what the broken reverse has left is removed, or nothing would apply."""
-    right = rollback_database._brought_back
+    heal = rollback_database._brought_back
 
     @contextlib.contextmanager
     def brought_back(*arguments: Any) -> Any:
-        with right(*arguments):
+        with heal(*arguments):
             yield
             with psycopg.connect(services.supabase.dsn()) as connection:
-                connection.execute("drop schema if exists usage cascade")
+                connection.execute(reverse.encode())
 
     return brought_back
 

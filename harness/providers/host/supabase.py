@@ -71,8 +71,9 @@ class HostSupabase:
     @property
     def forwards(self) -> Forwards:
         """Ways to the machine's own loopback."""
-        if self._ways is None:
-            self._ways = Forwards(self.stack.remote)
+        remote = self.stack.remote
+        if self._ways is None or self._ways.remote is not remote:  # the stack was closed, and is used again
+            self._ways = Forwards(remote)
         return self._ways
 
     @property
