@@ -66,12 +66,13 @@ test: setup-dev ## the project's own tests
 	@$(BIN)/pytest $(PYTEST_ARGS) tests
 
 .PHONY: lint
-lint: setup-dev ## ruff, mypy, import contracts, the features themselves, the workflows
+lint: setup-dev ## ruff, mypy, import contracts, features, migrations, workflows
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check . --quiet || { echo "run: $(BIN)/ruff format ."; exit 1; }
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache
 	@$(BIN)/harness lint
+	@$(BIN)/harness db lint
 	@$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yaml
 	@$(BIN)/zizmor --offline --quiet .github/workflows
 

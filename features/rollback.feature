@@ -32,7 +32,7 @@ Feature: Rollback
     @env:local @env:rehearsal
     Scenario: The schema of the previous release can be had back
       Given Supabase is deployed
-      Then each reverse migration leaves the schema as it was before
+      Then up, down and up again, each migration leaves the schema as it was and keeps the rows
 
     # control: tests/negative/test_way_back.py::test_a_backup_without_rows_in_the_place_of_the_database_is_named
     # control: tests/negative/test_way_back.py::test_a_backup_that_cannot_be_restored_changes_nothing

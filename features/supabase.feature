@@ -97,6 +97,14 @@ Feature: Supabase
       Given Supabase is deployed
       Then a fresh backup brings back every table, row, policy and grant in an empty project
 
+    # control: tests/negative/test_supabase_backup_age.py::test_an_old_backup_is_seen
+    # control: tests/negative/test_supabase_backup_age.py::test_recovery_that_is_off_is_seen
+    # control: tests/negative/test_supabase_backup_age.py::test_an_api_that_refuses_is_no_pass
+    @item:SB-4 @env:staging @env:production
+    Scenario: The newest backup is as fresh as promised
+      Given Supabase is deployed
+      Then its newest backup is as fresh as promised, and recovery to any moment is on where it must be
+
   Rule: Monitoring enabled
 
     # control: tests/negative/test_supabase_backup.py::test_a_silent_health_address_is_seen

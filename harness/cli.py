@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from harness.db_cli import app as db_app
 from harness.errors import HarnessError
 from harness.rehearsal.cli import app as rehearsal
 from harness.secrets import redact
@@ -24,6 +25,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.add_typer(db_app, name="db")
 app.add_typer(rehearsal, name="rehearsal")
 console = Console(highlight=False, emoji=False)  # file.py:100: is a line
 Env = Annotated[str, typer.Option("--env", help="Environment: the name of a file in environments/.")]

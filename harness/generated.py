@@ -12,6 +12,7 @@ from harness.environment.schema import schema_text
 from harness.errors import ConfigurationError, Problem
 from harness.gateway_requirements import gateway_requirements
 from harness.lint import checklist
+from harness.sql.lint import rules_text
 
 __all__ = ["BEGIN", "END", "stale", "write_all"]
 
@@ -41,6 +42,8 @@ def _wanted(root: Path) -> Iterator[tuple[Path, str]]:
         yield root / "requirements-gateway.txt", gateway_requirements(root)
     guide = root / "docs" / "environments.md"
     yield guide, _between_markers(guide, fields_text)
+    rules = root / "docs" / "migrations.md"
+    yield rules, _between_markers(rules, rules_text)
     yield root / "docs" / "checklist.md", checklist(root)
 
 

@@ -8,8 +8,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.errors import DeployError
+from harness.sql.source import SqlError, tokens
 
-__all__ = ["RECORDED", "Difference", "Migration", "compare", "migrations_in", "rollback_of"]
+__all__ = [
+    "RECORDED",
+    "Difference",
+    "Migration",
+    "compare",
+    "migration_named",
+    "migrations_in",
+    "rollback_of",
+]
 
 RECORDED = (
     "select version, coalesce(name, ''), statements from supabase_migrations.schema_migrations order by 1"
@@ -31,7 +40,7 @@ class Migration:
     @classmethod
     def recorded(cls, version: str, name: str, statements: Sequence[str] | None) -> Migration:
         """From a row of :data:`RECORDED`."""
-        return cls(version, name, "\n".join(statements or ()))
+        return cls(version, name, "\n;\n".join(statements or ()))
 
     @property
     def label(self) -> str:
@@ -39,8 +48,15 @@ class Migration:
         return f"{self.version}_{self.name}"
 
     def says_the_same_as(self, other: Migration) -> bool:
-        """Whether the SQL is the same but for white space and semicolons, which the record may drop."""
-        return _bare(self.text) == _bare(other.text)
+        """Whether the SQL is the same: comments, white space and semicolons say nothing to PostgreSQL."""
+        return self.text == other.text or self.words() == other.words()
+
+    def words(self) -> list[str]:
+        """The words of the SQL; of a text that is none, what stands between white space."""
+        try:
+            return tokens(self.text)
+        except SqlError:
+            return self.text.replace(";", " ").split()
 
 
 @dataclass(frozen=True)
@@ -70,10 +86,6 @@ class Difference:
         ]
 
 
-def _bare(text: str) -> str:
-    return re.sub(r"[\s;]+", "", text)
-
-
 def migrations_in(directory: Path) -> list[Migration]:
     """The migrations in ``directory``, oldest first.
 
@@ -82,16 +94,24 @@ def migrations_in(directory: Path) -> list[Migration]:
     """
     found: dict[str, Migration] = {}
     for path in sorted(directory.glob("*.sql")):
-        match = _NAME.match(path.name)
-        if not match:
-            raise DeployError(
-                "supabase", f"{path.name} is no migration", "name it YYYYMMDDhhmmss_words.sql"
-            )
-        version, name = match.groups()
-        if version in found:
-            raise DeployError("supabase", f"{path.name} and {found[version].label}.sql have one version")
-        found[version] = Migration(version, name, path.read_text(encoding="utf-8"), path)
+        try:
+            migration = migration_named(path, path.read_text(encoding="utf-8"))
+        except UnicodeDecodeError:
+            raise DeployError("supabase", f"{path.name} is not UTF-8", "save it as UTF-8") from None
+        if not migration:
+            hint = "name it YYYYMMDDhhmmss_words.sql, by a real time, in lower case"
+            raise DeployError("supabase", f"{path.name} is no migration", hint)
+        if migration.version in found:
+            other = found[migration.version].label
+            raise DeployError("supabase", f"{path.name} and {other}.sql have one version")
+        found[migration.version] = migration
     return list(found.values())
+
+
+def migration_named(path: Path, text: str) -> Migration | None:
+    """The migration that a file's name makes of ``text``; none when the name is no migration's."""
+    match = _NAME.match(path.name)
+    return Migration(match[1], match[2], text, path) if match else None
 
 
 def rollback_of(migration: Migration) -> Path:

@@ -25,10 +25,13 @@ def run_lock(state: Path) -> Iterator[None]:
     """Hold the lock of the state directory; the kernel lets go of it when the process dies.
 
     Raises:
-        HarnessError: when another run holds it; says which process and since when.
+        HarnessError: when another run holds it (says which process and since when), or another user.
     """
     state.mkdir(parents=True, exist_ok=True, mode=0o700)
-    descriptor = os.open(state / "run.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        descriptor = os.open(state / "run.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except PermissionError:
+        raise HarnessError(f"{state} belongs to another user: run this as that user") from None
     with os.fdopen(descriptor, "r+") as file:
         try:
             wait_until("the lock", lambda: _taken(file), seconds=_ENDING_SECONDS)

@@ -5,7 +5,19 @@ from __future__ import annotations
 from pytest_bdd import then
 
 from harness.asking import Ask
-from harness.checks import backups, database, migrations, rls, rls_declared, service_key, storage
+from harness.checks import (
+    backup_age,
+    backups,
+    database,
+    migration_lint,
+    migration_trials,
+    migrations,
+    pgtap,
+    rls,
+    rls_declared,
+    service_key,
+    storage,
+)
 
 
 @then("its owner and the service role see a planted row of every table, and nobody else does")
@@ -80,7 +92,7 @@ def _(ask: Ask) -> None:
 
 @then("the migrations applied to an empty project make the live schema")
 def _(ask: Ask) -> None:
-    ask(migrations.from_scratch)
+    ask(migration_trials.from_scratch)
 
 
 @then("the migrations recorded in the database are those of the repository, unedited")
@@ -88,6 +100,26 @@ def _(ask: Ask) -> None:
     ask(migrations.recorded)
 
 
-@then("each reverse migration leaves the schema as it was before")
+@then("up, down and up again, each migration leaves the schema as it was and keeps the rows")
 def _(ask: Ask) -> None:
-    ask(migrations.reversible)
+    ask(migration_trials.reversible)
+
+
+@then("no migration loses data, locks a table in use or is refused when hosted, unless it says why")
+def _(ask: Ask) -> None:
+    ask(migration_lint.vetted)
+
+
+@then("the migrations since the previous release apply to its schema with rows in it, and lose none")
+def _(ask: Ask) -> None:
+    ask(migration_trials.on_top)
+
+
+@then("every pgTAP test of the project holds in the environment's database")
+def _(ask: Ask) -> None:
+    ask(pgtap.tested)
+
+
+@then("its newest backup is as fresh as promised, and recovery to any moment is on where it must be")
+def _(ask: Ask) -> None:
+    ask(backup_age.fresh)

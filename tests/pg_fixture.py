@@ -7,11 +7,13 @@ tests/conftest.py offers them to every test; import what else you need from here
 * ``database_stack``: a :class:`Stack` whose database is that one, without a Data API.
 * ``supabase_stack``: a :class:`Stack` whose Supabase is that database behind a real PostgREST and its
   front, all on free ports, ready to be asked by the checks.
+* ``project``: a copy of supabase/ that the stack's provider takes for the declaration.
 """
 
 from __future__ import annotations
 
 import contextlib
+import shutil
 import socket
 import uuid
 from collections.abc import Iterator
@@ -236,6 +238,15 @@ def database_stack(database: Database, tmp_path: Path) -> Iterator[Stack]:
     stack.providers["supabase"] = provider  # type: ignore[assignment]
     yield stack
     stack.close()
+
+
+@pytest.fixture
+def project(database_stack: Stack, tmp_path: Path) -> Path:
+    """A copy of supabase/ that the stack's provider takes for the declaration."""
+    copy = tmp_path / "project" / "supabase"
+    shutil.copytree(ROOT / "supabase", copy, ignore=shutil.ignore_patterns(".temp"))
+    database_stack.providers["supabase"].source = copy  # type: ignore[attr-defined]
+    return copy
 
 
 @pytest.fixture

@@ -2,29 +2,20 @@
 
 from __future__ import annotations
 
-import difflib
 import time
 from pathlib import Path
 
 import psycopg
-from psycopg import sql
 
 from harness.checks.base import Effect, check
+from harness.checks.contents import Contents, contents
+from harness.checks.differences import changed_lines
 from harness.evidence import Evidence, Finding, judge
 from harness.providers.backup import LEAVES_OUT, Archive, BackupError, schema_text
 from harness.providers.database import DatabaseProvider, database_provider
 from harness.stack import Stack
 
 __all__ = ["restorable"]
-
-_TABLES = """
-select n.nspname, c.relname from pg_class c join pg_namespace n on n.oid = c.relnamespace
-where c.relkind in ('r', 'p') and not c.relispartition
-  and n.nspname not in ('pg_catalog', 'information_schema') and n.nspname !~ '^pg_'
-order by 1, 2
-"""
-Contents = dict[str, tuple[int, str]]
-"""Table: how many rows, and a checksum over them that does not depend on their order."""
 
 
 @check("supabase.backup.restorable", component="supabase", effect=Effect.PLANTS)
@@ -73,19 +64,6 @@ def _restored(
         return found, after
 
 
-def contents(connection: psycopg.Connection) -> Contents:
-    """Count and checksum of every table, as the role that ``connection`` belongs to sees it."""
-    found = {}
-    for schema, table in connection.execute(_TABLES.encode()).fetchall():
-        query = sql.SQL(
-            "select count(*), coalesce(md5(string_agg(h, '' order by h)), '')"
-            " from (select md5(t::text) as h from {} t) hashes"
-        ).format(sql.Identifier(schema, table))
-        count, checksum = connection.execute(query).fetchone() or (0, "")
-        found[f"{schema}.{table}"] = (int(count), str(checksum))
-    return found
-
-
 def _differing(path: Path, before: Contents, after: Contents) -> list[Finding]:
     findings = []
     for table, (count, checksum) in before.items():
@@ -107,11 +85,7 @@ def _differing(path: Path, before: Contents, after: Contents) -> list[Finding]:
 
 
 def _schema_differs(path: Path, declared: list[str], restored: list[str]) -> list[Finding]:
-    changes = [
-        line
-        for line in difflib.unified_diff(declared, restored, lineterm="", n=0)
-        if line[:1] in "+-" and line[:3] not in ("+++", "---")
-    ]
+    changes = changed_lines(declared, restored)
     if not changes:
         return []
     return [

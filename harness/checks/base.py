@@ -96,13 +96,19 @@ class Check:
             return unreachable(_where(error) or self.component, error)
         except (DeadlineExceeded, Unreachable) as error:
             return unreachable(getattr(error, "machine", self.component), getattr(error, "why", str(error)))
-        except HarnessError as error:
-            return blocked(str(error))
+        except (HarnessError, *_REFUSALS) as error:  # type: ignore[misc] # mypy: a tuple made of keys
+            return blocked(f"{_REFUSALS.get(type(error), '')}{error}".strip())
         except Exception as error:
             frame = traceback.extract_tb(error.__traceback__)[-1]
             return blocked(
                 f"the check itself broke: {type(error).__name__}: {error} ({frame.filename}:{frame.lineno})"
             )
+
+
+_REFUSALS: dict[type[Exception], str] = {
+    psycopg.errors.InsufficientPrivilege: "the database role lacks a right that this check needs: ",
+    psycopg.errors.ReadOnlySqlTransaction: "the database only reads (a replica?), and this check writes: ",
+}
 
 
 def _where(error: BaseException) -> str:

@@ -11,22 +11,31 @@ import psycopg
 
 __all__ = ["catalog_lines"]
 
-_IGNORED = "n.nspname !~ '^pg_' and n.nspname not in ('information_schema', 'extensions')"
+_IGNORED = """n.nspname !~ '^pg_'
+  and n.nspname not in ('information_schema', 'extensions', 'supabase_migrations')"""
+
+
+def _sorted(grants: str) -> str:
+    """Grants in one order: it depends on the order in which they were given, and means nothing."""
+    return f"(select array_agg(g order by g::text) from unnest({grants}) g)::text"  # noqa: S608
+
+
 _QUERY = f"""
 with relations as (
     select c.*, n.nspname, format('%I.%I', n.nspname, c.relname) as title
     from pg_class c join pg_namespace n on n.oid = c.relnamespace where {_IGNORED}
 )
-select 'schema ' || n.nspname || ' ' || coalesce(n.nspacl::text, '') from pg_namespace n where {_IGNORED}
+select format('schema %I %s', n.nspname, {_sorted("n.nspacl")})
+from pg_namespace n where {_IGNORED}
 union all
 select format('relation %s %s owner=%s rls=%s/%s %s %s', relkind, title, relowner::regrole, relrowsecurity,
-              relforcerowsecurity, reloptions, relacl::text)
+              relforcerowsecurity, reloptions, {_sorted("relacl")})
        || case when relkind in ('v', 'm') then pg_get_viewdef(oid) else '' end
 from relations where relkind in ('r', 'p', 'v', 'm', 'S', 'f')
 union all
 select format('column %s.%I %s null=%s %s %s %s %s', r.title, a.attname,
               format_type(a.atttypid, a.atttypmod), not a.attnotnull, a.attidentity, a.attgenerated,
-              pg_get_expr(d.adbin, d.adrelid), a.attacl::text)
+              pg_get_expr(d.adbin, d.adrelid), {_sorted("a.attacl")})
 from pg_attribute a join relations r on r.oid = a.attrelid
 left join pg_attrdef d on d.adrelid = a.attrelid and d.adnum = a.attnum
 where a.attnum > 0 and not a.attisdropped and r.relkind in ('r', 'p', 'v', 'm', 'f')
@@ -34,17 +43,17 @@ union all
 select format('constraint %s.%I %s', r.title, k.conname, pg_get_constraintdef(k.oid))
 from pg_constraint k join relations r on r.oid = k.conrelid
 union all
-select 'index ' || pg_get_indexdef(oid) from relations where relkind in ('i', 'I')
+select format('index %s %s', title, pg_get_indexdef(oid)) from relations where relkind in ('i', 'I')
 union all
 select format('policy %s.%I %s %s %s using %s check %s', r.title, p.polname, p.polcmd, p.polpermissive,
               p.polroles::regrole[]::text, pg_get_expr(p.polqual, p.polrelid),
               pg_get_expr(p.polwithcheck, p.polrelid))
 from pg_policy p join relations r on r.oid = p.polrelid
 union all
-select 'trigger ' || pg_get_triggerdef(t.oid) || ' ' || t.tgenabled::text
+select format('trigger %s.%I %s %s', r.title, t.tgname, pg_get_triggerdef(t.oid), t.tgenabled)
 from pg_trigger t join relations r on r.oid = t.tgrelid where not t.tgisinternal
 union all
-select format('function %s owner=%s %s %s', p.oid::regprocedure, p.proowner::regrole, p.proacl::text,
+select format('function %s owner=%s %s %s', p.oid::regprocedure, p.proowner::regrole, {_sorted("p.proacl")},
               pg_get_functiondef(p.oid))
 from pg_proc p join pg_namespace n on n.oid = p.pronamespace where {_IGNORED} and p.prokind in ('f', 'p')
 union all
@@ -55,9 +64,9 @@ where {_IGNORED} and t.typtype in ('e', 'd', 'r')
 union all
 select format('comment %s %s', i.identity, d.description)
 from pg_description d, lateral pg_identify_object(d.classoid, d.objoid, d.objsubid) i
-where i.schema !~ '^pg_' and i.schema not in ('information_schema', 'extensions')
+where i.schema !~ '^pg_' and i.schema not in ('information_schema', 'extensions', 'supabase_migrations')
 union all
-select format('default privileges %s %s %s', defaclrole::regrole, defaclobjtype, defaclacl::text)
+select format('default privileges %s %s %s', defaclrole::regrole, defaclobjtype, {_sorted("defaclacl")})
 from pg_default_acl
 union all
 select format('bucket %s public=%s %s %s', id, public, file_size_limit, allowed_mime_types)

@@ -1,25 +1,21 @@
-"""Migrations: the record agrees with the files, they apply from scratch, and each can be taken back."""
+"""Migrations as files and as the database records them: what is new, what is applied, what was edited."""
 
 from __future__ import annotations
 
 import difflib
 import re
-from pathlib import Path
 
 import psycopg
 
-from harness.checks.base import Effect, check
-from harness.checks.catalog import catalog_lines
-from harness.errors import DeployError
+from harness.checks.base import check
 from harness.evidence import Evidence, Finding, judge
-from harness.migrations import Migration, compare, migrations_in, rollback_of
-from harness.providers.backup import schema_text
-from harness.providers.database import DatabaseProvider, database_provider
-from harness.providers.schema import Schema, recorded_migrations
+from harness.migrations import Migration, compare, migrations_in
+from harness.providers.database import database_provider
+from harness.providers.schema import recorded_migrations
 from harness.providers.supabase_cli import Target, migration_new, push
 from harness.stack import Stack
 
-__all__ = ["created", "from_scratch", "recorded", "reversible"]
+__all__ = ["created", "recorded"]
 
 _WHERE = "supabase_migrations.schema_migrations"
 
@@ -50,7 +46,7 @@ def recorded(stack: Stack) -> Evidence:
 
 
 def _first_change(applied: Migration, file: Migration) -> str:
-    old, new = (re.sub(r"\s+", " ", m.text.replace(";", "")).split(" ") for m in (applied, file))
+    old, new = applied.words(), file.words()
     for tag, i, j, k, m in difflib.SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
         if tag != "equal":
             return f"edited: {' '.join(old[i:j])!r} became {' '.join(new[k:m])!r}"[:200]
@@ -86,92 +82,3 @@ def created(stack: Stack) -> Evidence:
     return judge(
         f"{new[0].label}, made after {len(before)} others, is all that a push would apply", findings
     )
-
-
-@check("supabase.migrations.from_scratch", component="supabase", effect=Effect.PLANTS)
-def from_scratch(stack: Stack) -> Evidence:
-    """Applied to an empty project, the migrations and the seed make the schema that is live."""
-    provider = database_provider(stack)
-    with provider.scratch() as scratch:
-        findings = _applied(provider, provider.source, scratch)
-        if not findings:
-            made = schema_text(scratch, provider.programs_directory())
-            live = schema_text(provider.dsn(), provider.programs_directory())
-            findings = _drift(made, live)
-    return judge("an empty project becomes, line by line, the live schema", findings)
-
-
-@check("supabase.migrations.reversible", component="supabase", effect=Effect.PLANTS)
-def reversible(stack: Stack) -> Evidence:
-    """Each migration's reverse leaves the schema as it was before that migration."""
-    provider = database_provider(stack)
-    files = migrations_in(provider.source / "migrations")
-    findings: list[Finding] = []
-    with provider.scratch() as scratch, psycopg.connect(scratch) as connection:
-        before = [catalog_lines(connection)]
-        for migration in files:
-            connection.execute(migration.text.encode())
-            before.append(catalog_lines(connection))
-        for number in reversed(range(len(files))):
-            findings = _taken_back(files[number], connection, before[number])
-            if findings:
-                break  # the earlier ones would start from a schema that never was
-        connection.rollback()
-    return judge(
-        f"{len(files)} migrations taken back, newest first: each time the schema is as before", findings
-    )
-
-
-def _taken_back(migration: Migration, connection: psycopg.Connection, before: list[str]) -> list[Finding]:
-    rollback = rollback_of(migration)
-    where = f"supabase/rollbacks/{rollback.name}"
-    if not rollback.exists():
-        remedy = "write the SQL that takes the migration back"
-        return [Finding("a reverse for every migration", "there is none", where, remedy)]
-    try:
-        connection.execute(rollback.read_bytes())
-    except psycopg.OperationalError:
-        raise
-    except psycopg.Error as error:
-        message = " ".join(str(error).split())[:200]
-        return [Finding("it runs", f"it fails: {message}", where, "mend the reverse")]
-    changes = _changes(before, catalog_lines(connection))
-    if not changes:
-        return []
-    observed = f"{len(changes)} objects differ, first: {changes[0][:140]}"
-    return [Finding("the schema as it was before", observed, where, "drop what the migration made")]
-
-
-def _applied(provider: DatabaseProvider, source: Path, dsn: str) -> list[Finding]:
-    """Apply migrations and seed of ``source`` with the real CLI; a finding when it fails."""
-    try:
-        Schema(source, dsn, provider.cli, seed=_seeded(provider.dsn())).apply(lambda _: None)
-    except DeployError as error:
-        return [
-            Finding("applies to an empty project", error.what, "supabase db push", "mend the migration")
-        ]
-    return []
-
-
-def _seeded(dsn: str) -> bool:
-    """Whether the live database was given the seed: where people's data is, it is not."""
-    with psycopg.connect(dsn) as connection:
-        row = connection.execute("select to_regclass('supabase_migrations.seed_files')").fetchone()
-    return row is not None and row[0] is not None
-
-
-def _drift(made: list[str], live: list[str]) -> list[Finding]:
-    changes = _changes(made, live)
-    if not changes:
-        return []
-    observed = f"{len(changes)} lines differ, first: {changes[0][:160]}"
-    remedy = "write a migration for it, or take the change back: nobody edits the live schema by hand"
-    return [Finding("the live schema is what the migrations make", observed, "live schema", remedy)]
-
-
-def _changes(before: list[str], after: list[str]) -> list[str]:
-    return [
-        line
-        for line in difflib.unified_diff(before, after, lineterm="", n=0)
-        if line[:1] in "+-" and line[:3] not in ("+++", "---")
-    ]

@@ -11,9 +11,9 @@ from pathlib import Path
 import psycopg
 
 from harness.checks import database, gateway, migrations, rls, smoke
-from harness.checks.backups import Contents, contents
 from harness.checks.base import Check, Effect, check
 from harness.checks.catalog import catalog_lines
+from harness.checks.contents import Contents, contents
 from harness.checks.verification import asked_again
 from harness.evidence import Evidence, Finding, judge
 from harness.migrations import migrations_in

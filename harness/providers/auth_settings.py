@@ -6,7 +6,8 @@ import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from harness.errors import ConfigurationError, NoProvider, Problem
+from harness.errors import ConfigurationError, Problem
+from harness.providers.supabase_management import management_api
 from harness.stack import Stack
 
 __all__ = ["AuthSettings", "auth_settings"]
@@ -35,7 +36,11 @@ def _from_file(stack: Stack) -> AuthSettings:
 
 
 def _from_project(stack: Stack) -> AuthSettings:
-    raise NoProvider("nothing reads a hosted project's Auth settings (Management API) yet")
+    api = management_api(stack)
+    auth = api.auth()
+    listed = (auth.uri_allow_list or "").split(",")
+    redirects = tuple(url.strip() for url in listed if url.strip())
+    return AuthSettings(auth.site_url or "", redirects, api.where("config/auth"))
 
 
 _READERS: dict[str, Callable[[Stack], AuthSettings]] = {"local": _from_file, "cloud": _from_project}
@@ -46,6 +51,7 @@ def auth_settings(stack: Stack) -> AuthSettings:
 
     Raises:
         ConfigurationError: when they cannot be read.
-        NoProvider: for a hosted project.
+        ManagementError: when a hosted project refuses to say.
+        httpx.TransportError: when it does not answer.
     """
     return _READERS[stack.environment.supabase.provider](stack)

@@ -9,6 +9,7 @@ that of their children.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import re
 import subprocess
@@ -126,6 +127,8 @@ class Archive:
 def schema_text(dsn: str, programs: Path, snapshot: str | None = None) -> list[str]:
     """The schema of the database at ``dsn`` as SQL, without what differs from dump to dump.
 
+    Neighbouring grants are sorted: their order is that in which they were given, and means nothing.
+
     Raises:
         BackupError: when pg_dump fails.
     """
@@ -134,7 +137,9 @@ def schema_text(dsn: str, programs: Path, snapshot: str | None = None) -> list[s
         options = ["--schema-only", f"--file={path}", *([f"--snapshot={snapshot}"] if snapshot else [])]
         with _login(dsn) as (conninfo, environment):
             Archive(path, programs)._run(["pg_dump", *options, f"--dbname={conninfo}"], environment)
-        return [line for line in path.read_text().splitlines() if not _NOISE.match(line)]
+        lines = [line for line in path.read_text(encoding="utf-8").splitlines() if not _NOISE.match(line)]
+        runs = itertools.groupby(lines, key=lambda line: line.startswith(("GRANT ", "REVOKE ")))
+        return [line for grants, run in runs for line in (sorted(run) if grants else run)]
 
 
 def _identity(line: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,8 +13,9 @@ from harness.errors import DeployError
 from harness.migrations import RECORDED, Difference, Migration, compare, migrations_in
 from harness.providers.base import Progress
 from harness.providers.supabase_cli import SupabaseCli, Target, push
+from harness.sql.lint import Flag, read
 
-__all__ = ["Schema", "recorded_migrations"]
+__all__ = ["Schema", "record_migrations", "recorded_migrations"]
 
 
 def recorded_migrations(connection: psycopg.Connection) -> list[Migration]:
@@ -24,6 +26,20 @@ def recorded_migrations(connection: psycopg.Connection) -> list[Migration]:
     return [Migration.recorded(*row) for row in connection.execute(RECORDED)]
 
 
+def record_migrations(connection: psycopg.Connection, migrations: Sequence[Migration]) -> None:
+    """Write down that ``migrations`` are applied, in an empty database, as the Supabase CLI does."""
+    connection.execute("create schema supabase_migrations")
+    connection.execute(
+        "create table supabase_migrations.schema_migrations"
+        " (version text not null primary key, statements text[], name text)"
+    )
+    for migration in migrations:
+        connection.execute(
+            "insert into supabase_migrations.schema_migrations values (%s, %s, %s)",
+            [migration.version, [migration.text], migration.name],
+        )
+
+
 @dataclass(frozen=True)
 class Schema:
     """The declared schema (``source``: a `supabase/` directory) against the database at ``dsn``."""
@@ -32,6 +48,8 @@ class Schema:
     dsn: str
     cli: SupabaseCli
     seed: bool
+    vet: bool = True
+    """Whether :meth:`apply` refuses a migration that somebody would object to (:mod:`harness.sql.lint`)."""
 
     def difference(self) -> Difference:
         """How the migration files differ from what the database has recorded."""
@@ -42,13 +60,23 @@ class Schema:
         """What :meth:`apply` would do, in words."""
         difference = self.difference()
         changes = [f"apply migration {migration.label}" for migration in difference.pending]
-        return changes + difference.describe() + (["seed"] if self._seed_is_due() else [])
+        refused = [f"refuse {flag.where}: {flag.what}" for flag in self.objections(difference)]
+        return changes + refused + difference.describe() + (["seed"] if self._seed_is_due() else [])
+
+    def objections(self, difference: Difference) -> list[Flag]:
+        """What there is against the pending migrations of ``difference``; read, not run."""
+        if not (self.vet and difference.pending):
+            return []
+        pending = {m.version for m in difference.pending}
+        flags = read(migrations_in(self.source / "migrations"), self.source.parent).flags
+        return [flag for flag in flags if Path(flag.path).name[:14] in pending]
 
     def apply(self, progress: Progress) -> list[str]:
         """Apply what is pending; returns what was done.
 
         Raises:
-            DeployError: when the history has diverged, or a migration fails (it is then rolled back whole).
+            DeployError: when the history has diverged, there is an objection to a pending migration, or
+                one fails (it is then rolled back whole).
         """
         difference = self.difference()
         if difference.diverged:
@@ -57,6 +85,12 @@ class Schema:
                 "the database's migration history and supabase/migrations disagree:\n    "
                 + "\n    ".join(difference.describe()),
                 "never edit or remove an applied migration: restore the file and write a new one",
+            )
+        if flags := self.objections(difference):
+            raise DeployError(
+                "supabase",
+                "\n    ".join(["nothing was applied: there are objections", *map(str, flags)]),
+                "write it the safer way, or put before the statement: -- accept RULE: the reason",
             )
         done = []
         if difference.pending:

@@ -24,7 +24,7 @@ from harness.waiting import wait_until
 
 __all__ = ["Removed", "tear_down"]
 
-_REMOVE_SECONDS = 30.0
+_REMOVE_SECONDS = 60.0
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,10 @@ There is never a second engine in the machine's own network: it would take the f
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import shutil
+import socket
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -47,9 +49,12 @@ _KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _CAPABILITIES = {12: "NET_ADMIN", 21: "SYS_ADMIN"}
 """Bits of linux/capability.h that an engine cannot do without."""
-_START_SECONDS = 30.0
+_SOCKET = "unix:///var/run/docker.sock"
+_TITLE = "no rehearsal can be raised on this machine"
+_START_SECONDS = 60.0
 _INSTALL_SECONDS = 600.0
 _PIDFILE = Path("/run/harness-dockerd.pid")
+_LOCK = Path("/run/harness-dockerd.lock")
 _LOG = Path("/var/log/harness-dockerd.log")
 
 Say = Callable[[str], None]
@@ -62,11 +67,18 @@ def connect() -> docker.DockerClient:
     Raises:
         HarnessError: when none does.
     """
+    address = os.environ.get("DOCKER_HOST", _SOCKET)
+    if address.startswith("unix://"):  # the SDK would leave its connection open when this fails
+        with socket.socket(socket.AF_UNIX) as probe:
+            try:
+                probe.connect(address.removeprefix("unix://"))
+            except OSError as error:
+                raise HarnessError(f"no Docker engine answers at {address}: {error.strerror}") from None
     try:
         client = docker.DockerClient.from_env(timeout=120)
         client.ping()
     except ENGINE_ERRORS as error:
-        raise HarnessError(f"no Docker engine answers: {error}") from None
+        raise HarnessError(f"no Docker engine answers at {address}: {error}") from None
     return client
 
 
@@ -78,6 +90,21 @@ def ensure_engine(say: Say, *, keep: bool = False) -> docker.DockerClient:
     Raises:
         HarnessError: says everything that is missing, and what to do.
     """
+    with _one_at_a_time():
+        return _ensured(say, keep)
+
+
+def require_root() -> None:
+    """Say early what a rehearsal needs first.
+
+    Raises:
+        HarnessError: for everybody but root.
+    """
+    if os.geteuid() != 0:
+        raise HarnessError(f"{_TITLE}:\n  " + "\n  ".join(lacks([])))
+
+
+def _ensured(say: Say, keep: bool) -> docker.DockerClient:
     missing = [package for program, package in PACKAGES.items() if not find_program(program)]
     missing += [] if _KEYRING.exists() else ["debian-archive-keyring"]
     problems = list(lacks(missing))
@@ -86,7 +113,7 @@ def ensure_engine(say: Say, *, keep: bool = False) -> docker.DockerClient:
         if not missing and os.geteuid() == 0:
             return client
     if problems:
-        raise HarnessError("no rehearsal can be raised on this machine:\n  " + "\n  ".join(problems))
+        raise HarnessError(f"{_TITLE}:\n  " + "\n  ".join(problems))
     if missing:
         say(f"installing {', '.join(missing)}")
         _install(missing)
@@ -128,6 +155,17 @@ def stop_engine() -> bool:
     process.wait(_START_SECONDS)
     _PIDFILE.unlink(missing_ok=True)
     return True
+
+
+@contextlib.contextmanager
+def _one_at_a_time() -> Iterator[None]:
+    """Of several rehearsals that find no engine, one starts it."""
+    if os.geteuid() != 0:  # who may not start one needs no turn
+        yield
+        return
+    with _LOCK.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def find_program(program: str) -> str | None:

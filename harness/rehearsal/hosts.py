@@ -26,7 +26,7 @@ DIGEST_LABEL = "harness.rehearsal.digest"
 """Of everything that a container was made from: one that stands with the same is left alone."""
 
 
-_BUSY_SECONDS = 20.0
+_BUSY_SECONDS = 60.0
 
 
 class _Busy(Exception):

@@ -8,11 +8,14 @@ alone. Each is built once: it carries the digest of its recipe.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import json
+import os
 import shlex
+import shutil
 import subprocess
-import tempfile
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +33,7 @@ __all__ = [
     "RECIPE_LABEL",
     "Recipe",
     "base_recipe",
+    "bootstrap",
     "ensure_images",
     "machine_recipe",
 ]
@@ -40,6 +44,8 @@ BASE = "python:3.11-slim"
 RECIPE_LABEL = "harness.rehearsal.recipe"
 _SUITE = "bookworm"
 _BUILD_SECONDS = 900.0
+_WORKSHOP = Path("/var/lib/chat-stack-harness/images")
+"""Where root alone builds."""
 _CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
 _OPTIONS = (
     "--variant=minbase",
@@ -91,13 +97,33 @@ def ensure_images(client: docker.DockerClient, say: Say) -> str:
         HarnessError: when one cannot be built; with mmdebstrap's own words.
     """
     recipes = [machine_recipe(), base_recipe()]
-    missing = [recipe for recipe in recipes if not _is_there(client, recipe)]
-    if missing:
-        say(f"building {' and '.join(recipe.image for recipe in missing)} from Debian's packages (once)")
-        with ThreadPoolExecutor(len(missing)) as pool:
-            list(pool.map(lambda recipe: _build(client, recipe), missing))
-        _forget_others(client, recipes[0].image)
+    if all(_is_there(client, recipe) for recipe in recipes):
+        return recipes[0].image
+    with _workshop() as folder:
+        missing = [recipe for recipe in recipes if not _is_there(client, recipe)]
+        if missing:
+            say(
+                f"building {' and '.join(recipe.image for recipe in missing)} from Debian's packages (once)"
+            )
+            with ThreadPoolExecutor(len(missing)) as pool:
+                list(pool.map(lambda recipe: _build(client, recipe, folder), missing))
+            _forget_others(client, recipes[0].image)
     return recipes[0].image
+
+
+@contextlib.contextmanager
+def _workshop() -> Iterator[Path]:
+    """An empty directory that one process at a time builds in; what one that was killed left is removed."""
+    _WORKSHOP.mkdir(parents=True, exist_ok=True, mode=0o755)
+    with (_WORKSHOP / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        folder = _WORKSHOP / "building"
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder)
 
 
 def _is_there(client: docker.DockerClient, recipe: Recipe) -> bool:
@@ -118,23 +144,41 @@ def _forget_others(client: docker.DockerClient, current: str) -> None:
                     client.images.remove(name)
 
 
-def _build(client: docker.DockerClient, recipe: Recipe) -> None:
+def _build(client: docker.DockerClient, recipe: Recipe, folder: Path) -> None:
     """Into a file first: of a build that failed half-way, the engine gets nothing."""
+    archive = bootstrap(recipe, folder / recipe.digest)
+    repository, _, version = recipe.image.partition(":")
+    changes = [*recipe.changes, f"LABEL {RECIPE_LABEL}={recipe.digest}"]
+    client.api.import_image_from_file(str(archive), repository=repository, tag=version, changes=changes)
+
+
+def bootstrap(recipe: Recipe, folder: Path) -> Path:
+    """Make the file system that ``recipe`` describes, as a tar archive in ``folder``.
+
+    mmdebstrap ends, and takes its own directory away, when this process is killed.
+
+    Raises:
+        HarnessError: with mmdebstrap's own words.
+    """
     program = find_program("mmdebstrap")
     if program is None:
         raise HarnessError("there is no mmdebstrap on this machine (Debian: apt install mmdebstrap)")
-    with tempfile.TemporaryDirectory(prefix="harness-image-") as folder:
-        archive, script = Path(folder) / "image.tar", Path(folder) / "setup.sh"
-        script.write_text(recipe.setup)
-        hook = f'--customize-hook=chroot "$1" sh -eu <{shlex.quote(str(script))}'
-        include = f"--include={','.join(recipe.packages)}"
-        argv = [program, "--quiet", *_OPTIONS, include, hook, _SUITE, str(archive)]
-        done = subprocess.run(
-            argv, capture_output=True, text=True, timeout=_BUILD_SECONDS, check=False, cwd="/"
-        )
-        if done.returncode:
-            said = done.stderr.strip()[-800:]
-            raise HarnessError(f"{recipe.image}: mmdebstrap ended with {done.returncode}: {said}")
-        repository, _, version = recipe.image.partition(":")
-        changes = [*recipe.changes, f"LABEL {RECIPE_LABEL}={recipe.digest}"]
-        client.api.import_image_from_file(str(archive), repository=repository, tag=version, changes=changes)
+    folder.mkdir()
+    archive, script = folder / "image.tar", folder / "setup.sh"
+    script.write_text(recipe.setup)
+    hook = f'--customize-hook=chroot "$1" sh -eu <{shlex.quote(str(script))}'
+    include = [f"--include={','.join(recipe.packages)}"] if recipe.packages else []
+    argv = ["setpriv", "--pdeathsig", "TERM", program, "--quiet", *_OPTIONS, *include, hook]
+    done = subprocess.run(
+        [*argv, _SUITE, str(archive)],
+        env={**os.environ, "TMPDIR": str(folder)},
+        capture_output=True,
+        text=True,
+        timeout=_BUILD_SECONDS,
+        check=False,
+        cwd="/",
+    )
+    if done.returncode:
+        said = done.stderr.strip()[-800:]
+        raise HarnessError(f"{recipe.image}: mmdebstrap ended with {done.returncode}: {said}")
+    return archive

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ from harness.environment import Environment
 from harness.errors import DeadlineExceeded, HarnessError, Unreachable
 from harness.hosts.ssh import Remote
 from harness.providers.local.processes import LocalProcesses
-from harness.rehearsal.engine import ENGINE_ERRORS, Say, ensure_engine
+from harness.rehearsal.engine import ENGINE_ERRORS, Say, ensure_engine, require_root
 from harness.rehearsal.furnishing import furnish_state, machine_files, operator_files
 from harness.rehearsal.hosts import Specification, ensure, machine, standing
 from harness.rehearsal.image import ensure_images
@@ -28,8 +29,8 @@ from harness.waiting import wait_until
 
 __all__ = ["Raised", "raise_rehearsal"]
 
-_BOOT_SECONDS = 60.0
-_JOIN_SECONDS = 15.0
+_BOOT_SECONDS = 120.0
+_JOIN_SECONDS = 60.0
 _TUN = Path("/dev/net/tun")
 
 
@@ -52,15 +53,13 @@ def raise_rehearsal(environment: Environment, root: Path, say: Say) -> Raised:
         raise HarnessError(
             f"there is no {_TUN} on this machine: the private network needs it (modprobe tun)"
         )
-    with run_lock(topology.state):
-        client = ensure_engine(say)
+    require_root()
+    with run_lock(topology.state), contextlib.closing(ensure_engine(say)) as client:
         ensure_limits(say)
         try:
             return _raise(client, environment, topology, say)
         except ENGINE_ERRORS as error:
             raise HarnessError(f"{topology.name}: the Docker engine: {error}") from error
-        finally:
-            client.close()
 
 
 def _raise(client: docker.DockerClient, environment: Environment, topology: Topology, say: Say) -> Raised:
@@ -71,7 +70,7 @@ def _raise(client: docker.DockerClient, environment: Environment, topology: Topo
     _remove_others(client, topology, wanted)
     say(f"starting {len(wanted)} containers")
     with ThreadPoolExecutor(4) as pool:
-        started = pool.submit(ensure_registry, topology, LocalProcesses(topology.state))
+        started = pool.submit(_ensure_registry, topology)
         made = list(pool.map(lambda one: ensure(client, one, topology.name), wanted))
         started.result()
     say("waiting for the machines to boot")
@@ -85,9 +84,16 @@ def _raise(client: docker.DockerClient, environment: Environment, topology: Topo
     )
 
 
+def _ensure_registry(topology: Topology) -> None:
+    """Where the gateway is pulled from a registry on this machine; elsewhere there is nothing to start."""
+    if topology.registry_port:
+        ensure_registry(topology, LocalProcesses(topology.state))
+
+
 def _specifications(environment: Environment, topology: Topology, image: str) -> list[Specification]:
     keys = furnish_state(environment, topology)
-    certificate = ensure_pki(topology.state / "pki", topology.tls_names)
+    names = topology.tls_names  # none where no load balancer is declared
+    certificate = ensure_pki(topology.state / "pki", names) if names else b""
     peers = peers_of(topology, topology.state / "keys")
     found = [
         machine(host, topology, image, machine_files(host, topology, keys[host.name], peers, certificate))

@@ -66,7 +66,7 @@ class Rehearsal:
 
 
 def run(*argv: str) -> str:
-    return subprocess.run(argv, capture_output=True, text=True, check=True, timeout=30).stdout
+    return subprocess.run(argv, capture_output=True, text=True, check=True, timeout=300).stdout
 
 
 def processes_of(state: Path) -> list[str]:

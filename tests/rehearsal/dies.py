@@ -68,7 +68,7 @@ def until_it_survives(action: str, root: Path, name: str, later: int, most: int 
     for kills in range(most):
         changes = 1 + kills * later
         argv = [sys.executable, "-m", "tests.rehearsal.dies", action, str(root), name, str(changes)]
-        done = subprocess.run(argv, capture_output=True, text=True, timeout=120, check=False)
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=600, check=False)
         if done.returncode == 0:
             return kills
         if done.returncode != -signal.SIGKILL:

@@ -79,7 +79,7 @@ def test_a_teardown_right_after_a_kill_leaves_nothing(
         unraised.topology.name,
         "14",
     ]
-    done = subprocess.run(argv, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == -signal.SIGKILL, done.stderr
     assert unraised.left(engine).keys() >= {"containers", "networks", "routes"}
     assert unraised.down().containers
@@ -100,10 +100,10 @@ def test_two_at_once_do_not_interleave(unraised: Rehearsal) -> None:
     ]
     with subprocess.Popen(argv, stderr=subprocess.PIPE, text=True) as first:
         lock = unraised.topology.state / "run.lock"
-        wait_until("the first holds the lock", lambda: _holder(lock) == first.pid, seconds=60)
-        second = subprocess.run(argv, capture_output=True, text=True, timeout=120, check=False)
+        wait_until("the first holds the lock", lambda: _holder(lock) == first.pid, seconds=300)
+        second = subprocess.run(argv, capture_output=True, text=True, timeout=600, check=False)
         assert f"another run of this environment is going on (pid {first.pid}" in second.stderr
-        assert first.wait(120) == 0, first.stderr and first.stderr.read()
+        assert first.wait(600) == 0, first.stderr and first.stderr.read()
 
 
 def _holder(lock: Path) -> int:
@@ -120,7 +120,7 @@ def test_nothing_is_left_of_a_rehearsal_that_ended(unraised: Rehearsal) -> None:
     client = connect()
     state = unraised.topology.state
     argv = [sys.executable, "-c", CONNECTS_AND_DIES, str(unraised.root), unraised.topology.name]
-    assert subprocess.run(argv, timeout=60, check=False).returncode == -signal.SIGKILL
+    assert subprocess.run(argv, timeout=600, check=False).returncode == -signal.SIGKILL
     left = unraised.left(client)
     assert any("[mux]" in process for process in left["processes"]), "no connection was left open"
     assert left.keys() == {"containers", "networks", "volumes", "routes", "interfaces", "processes"}, left

@@ -40,9 +40,9 @@ def test_loading_takes_less_than_50_ms() -> None:
         ("stagign", "did you mean staging?"),
         ("prod", "did you mean production?"),
         ("LOCAL", "did you mean local?"),
-        ("qqq", "one of: local, production, staging"),
-        ("", "one of: local, production, staging"),
-        ("a\0b", "one of: local, production, staging"),
+        ("qqq", "one of: local, production, rehearsal, staging"),
+        ("", "one of: local, production, rehearsal, staging"),
+        ("a\0b", "one of: local, production, rehearsal, staging"),
     ],
 )
 def test_an_unknown_environment_names_the_nearest(root: Path, name: str, hint: str) -> None:

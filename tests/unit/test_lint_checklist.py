@@ -54,7 +54,9 @@ def test_writing_twice_writes_once(tmp_path: Path) -> None:
     (root / "docs").mkdir()
     guide = root / "docs" / "environments.md"
     guide.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
-    assert {path.name for path in write_all(root)} == {"schema.json", "environments.md", "checklist.md"}
+    (root / "docs" / "migrations.md").write_text(f"{BEGIN}\n{END}\n")
+    written = {"schema.json", "environments.md", "migrations.md", "checklist.md"}
+    assert {path.name for path in write_all(root)} == written
     assert write_all(root) == []
     assert stale(root) == []
     assert guide.read_text().startswith(f"before\n{BEGIN}\n### The file")

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from harness.errors import RolledBack
-from harness.providers.docker.plan import steps
+from harness.providers.docker.plan import Slot, steps
 from harness.waiting import wait_until
 from tests.rollout_stand import RolloutStand, needs_engine, rollout_stand
 
@@ -74,3 +74,16 @@ def test_a_bad_image_is_taken_back_on_the_first_gateway(served: RolloutStand) ->
     assert stand.running() == {"gateway-1": "a", "gateway-2": "a"}
     assert steps(stand.rollout().states(), stand.version("a")) == []
     nobody_is_led_to_the_dead(stand, {"gateway@a"})
+
+
+def test_one_machine_that_differs_and_one_that_was_pruned_are_read_back(served: RolloutStand) -> None:
+    """Somebody rolled out on one machine alone, and pruned the other's stopped containers."""
+    stand = served
+    alone = stand.rollout()
+    alone.engines = {"gateway-2": alone.engines["gateway-2"]}
+    alone.run(stand.version("b"))
+    alone.engines["gateway-2"].discard(Slot.PREVIOUS)
+    states = {state.machine: state for state in stand.rollout().states()}
+    assert stand.running() == {"gateway-1": "a", "gateway-2": "b"}
+    assert states["gateway-2"].previous is None
+    assert {step.machine for step in steps([*states.values()], stand.version("a"))} == {"gateway-2"}

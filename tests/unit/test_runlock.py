@@ -82,3 +82,14 @@ def test_only_its_owner_can_read_it(tmp_path: Path) -> None:
     with run_lock(tmp_path / "state"):
         assert stat.S_IMODE((tmp_path / "state" / "run.lock").stat().st_mode) == 0o600
         assert stat.S_IMODE((tmp_path / "state").stat().st_mode) == 0o700
+
+
+def test_a_state_of_another_user_is_said_and_not_a_traceback(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object, **__: object) -> int:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("harness.runlock.os.open", refused)
+    with pytest.raises(HarnessError, match="belongs to another user"), run_lock(tmp_path / "state"):
+        raise AssertionError("it was held")

@@ -104,8 +104,8 @@ def test_every_script_is_one_that_a_shell_understands(text: str) -> None:
 
 
 def test_a_machine_without_anything_is_seen_as_empty() -> None:
-    seen = Seen.parse("python=3.11 x86_64\ncurrent=\nprevious=\npid=0\nenabled=\npresent=no\n")
-    assert (seen.current, seen.pid, seen.enabled, seen.present) == ("", 0, False, False)
+    seen = Seen.parse("python=3.11 x86_64\ncurrent=\nprevious=\npid=0\nenabled=\nfiles=\n")
+    assert (seen.current, seen.pid, seen.enabled, seen.files) == ("", 0, False, "")
     assert Seen.parse("current=releases/abc\n").current == "abc"
 
 

@@ -132,8 +132,7 @@ class PodInstant:
         made = configuration(self.config.model_copy(update={"model": model}), self.stack.root)
         seen = self._observe(made)
         try:
-            if not seen.present:
-                self._write(made)
+            self._write(made)
             self._script(scripts.activate(made.digest, keep=seen.previous))
             self._await(made)
         except (CommandFailed, DeadlineExceeded) as error:
@@ -157,7 +156,7 @@ class PodInstant:
         content = key_file(made.key_variable, key.reveal())
         if seen.key != scripts.sha256(content):
             steps.append(_Step("write the key", lambda: self._put(KEY_FILE, content, mode=0o600)))
-        if not seen.present:
+        if seen.files != scripts.fingerprint(scripts.named(made.digest, made.files)):
             steps.append(_Step(f"write configuration {made.digest}", lambda: self._write(made)))
         as_declared = (
             seen.pid
@@ -208,7 +207,7 @@ class PodInstant:
 
     def _write(self, made: Configuration) -> None:
         directory = f"{HOME}/releases/{made.digest}"
-        content = scripts.directory(made.digest, made.files, made.packages_digest)
+        content = scripts.directory(scripts.named(made.digest, made.files), made.packages_digest)
         self._feed(scripts.unpack(directory), content)
 
     def _await(self, made: Configuration) -> None:

@@ -16,8 +16,10 @@ __all__ = [
     "Seen",
     "activate",
     "directory",
+    "fingerprint",
     "keep",
     "keep_weights",
+    "named",
     "observe",
     "prepare",
     "roll_back",
@@ -36,6 +38,7 @@ class Seen:
 
     ``current`` and ``previous`` are digests of configurations; ``running`` is that of the process; ``key``
     and ``unit`` are sha256 of the files, ``running_key`` of the variable that the process was started with.
+    ``files`` is the sha256 of what `sha256sum` says of the files of the declared configuration.
     ``weights`` says whether the verified file is there and untouched since.
     """
 
@@ -48,7 +51,7 @@ class Seen:
     unit: str
     key: str
     running_key: str
-    present: bool
+    files: str
     packages: bool
     weights: bool
     own_engine: bool
@@ -71,7 +74,7 @@ class Seen:
             unit=said("unit"),
             key=said("key"),
             running_key=said("running_key"),
-            present=said("present") == "yes",
+            files=said("files"),
             packages=said("packages") == "yes",
             weights=said("weights") == "yes",
             own_engine=said("own_engine") == "yes",
@@ -102,7 +105,8 @@ if [ "$pid" != 0 ]; then
   echo "running=$(started_with INSTANT_CONFIGURATION)"
   echo "running_key=$(started_with {key_variable} | sum)"
 fi
-echo "present=$(has {_RELEASES}/{release})"
+listed() {{ cd "$1" 2>/dev/null && find . -type f | LC_ALL=C sort | xargs sha256sum; }}
+echo "files=$(listed {_RELEASES}/{release} | sum)"
 echo "packages=$(has {HOME}/packages/{packages or "."})"
 kept=$(cat {file}.verified 2>/dev/null)
 [ -n "$kept" ] && [ "$kept" = "$({_STAT} {file})" ] && echo weights=yes || echo weights=no
@@ -205,15 +209,25 @@ systemctl restart {UNIT}
 """
 
 
-def directory(digest: str, files: Mapping[str, bytes], packages: str) -> bytes:
-    """A gzipped tar of one configuration's directory: its files, its name, and a link to its packages.
+def named(digest: str, files: Mapping[str, bytes]) -> dict[str, bytes]:
+    """The files of one configuration's directory, with one more that says its name.
 
-    The name is in the environment of the process that runs it, so that what runs can be told.
+    So the name is in the environment of the process that runs it: what runs can be told.
     """
-    named = {**files, "configuration.env": f"INSTANT_CONFIGURATION={digest}\n".encode()}
+    return {**files, "configuration.env": f"INSTANT_CONFIGURATION={digest}\n".encode()}
+
+
+def fingerprint(files: Mapping[str, bytes]) -> str:
+    """What :func:`observe` says of a directory with exactly these files."""
+    lines = [f"{sha256(content)}  ./{name}\n" for name, content in sorted(files.items())]
+    return sha256("".join(lines).encode())
+
+
+def directory(files: Mapping[str, bytes], packages: str) -> bytes:
+    """A gzipped tar of one configuration's directory: its files, and a link to its packages."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w:gz") as tar:
-        for name, content in sorted(named.items()):
+        for name, content in sorted(files.items()):
             member = tarfile.TarInfo(name)
             member.size, member.mode = len(content), 0o644
             tar.addfile(member, io.BytesIO(content))

@@ -149,20 +149,35 @@ def logs_in(server: Server, role: str, password: Secret) -> bool:
     return True
 
 
+# Scratch databases whose maker holds no lock on their name any more: it was killed.
+_LEFT_BEHIND = """
+with candidates as materialized (
+    select datname from pg_database where datname ~ %s and datname <> %s
+)
+select datname from candidates where pg_try_advisory_lock(hashtextextended(datname, 0))
+"""
+
+
 @contextlib.contextmanager
 def scratch_database(dsn: str, prefix: str = "scratch", template: str = TEMPLATE) -> Iterator[str]:
     """A database copied from ``template`` for as long as the block lasts; yields its connection string.
 
-    ``dsn`` connects as a role that may create databases (`postgres` may).
+    ``dsn`` connects as a role that may create databases (`postgres` may). One that a killed process left
+    behind is removed by the next call: a lock on its name lasts as long as its maker.
     """
     name = f"{prefix}_{secrets.token_hex(6)}"
-    identifier = sql.Identifier(name)
     with psycopg.connect(dsn, autocommit=True) as owner:
-        owner.execute(
-            sql.SQL("create database {} template {}").format(identifier, sql.Identifier(template))
-        )
-    try:
-        yield make_conninfo(dsn, dbname=name)
-    finally:
-        with psycopg.connect(dsn, autocommit=True) as owner:
-            owner.execute(sql.SQL("drop database if exists {} with (force)").format(identifier))
+        owner.execute("select pg_advisory_lock(hashtextextended(%s, 0))", [name])
+        for (left,) in owner.execute(_LEFT_BEHIND, [f"^{prefix}_[0-9a-f]{{12}}$", name]).fetchall():
+            _drop(owner, left)
+            owner.execute("select pg_advisory_unlock(hashtextextended(%s, 0))", [left])
+        source = sql.Identifier(template)
+        owner.execute(sql.SQL("create database {} template {}").format(sql.Identifier(name), source))
+        try:
+            yield make_conninfo(dsn, dbname=name)
+        finally:
+            _drop(owner, name)
+
+
+def _drop(owner: psycopg.Connection, database: str) -> None:
+    owner.execute(sql.SQL("drop database if exists {} with (force)").format(sql.Identifier(database)))

@@ -1,0 +1,30 @@
+"""What tables hold: counts and checksums, to compare two databases by."""
+
+from __future__ import annotations
+
+import psycopg
+from psycopg import sql
+
+__all__ = ["Contents", "contents"]
+
+_TABLES = """
+select n.nspname, c.relname from pg_class c join pg_namespace n on n.oid = c.relnamespace
+where c.relkind in ('r', 'p') and not c.relispartition
+  and n.nspname not in ('pg_catalog', 'information_schema') and n.nspname !~ '^pg_'
+order by 1, 2
+"""
+Contents = dict[str, tuple[int, str]]
+"""Table: how many rows, and a checksum over them that does not depend on their order."""
+
+
+def contents(connection: psycopg.Connection) -> Contents:
+    """Count and checksum of every table, as the role that ``connection`` belongs to sees it."""
+    found = {}
+    for schema, table in connection.execute(_TABLES.encode()).fetchall():
+        query = sql.SQL(
+            "select count(*), coalesce(md5(string_agg(h, '' order by h)), '')"
+            " from (select md5(t::text) as h from {} t) hashes"
+        ).format(sql.Identifier(schema, table))
+        count, checksum = connection.execute(query).fetchone() or (0, "")
+        found[f"{schema}.{table}"] = (int(count), str(checksum))
+    return found

@@ -1,0 +1,44 @@
+"""`harness db …`: what can be asked about a database and its migrations without a whole run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+__all__ = ["app"]
+
+app = typer.Typer(help="Look at the database's declaration.", no_args_is_help=True)
+console = Console(highlight=False, emoji=False)
+ROOT = Path(__file__).resolve().parent.parent
+Supabase = Annotated[Path, typer.Argument(help="A directory with migrations/ and rollbacks/ in it.")]
+
+
+@app.command()
+def lint(supabase: Supabase = ROOT / "supabase") -> None:
+    """Read migrations before they run: what loses data, locks tables, or is refused when hosted."""
+    from harness.sql.lint import read_tree
+
+    reading = read_tree(supabase.resolve())
+    for flag in reading.flags:
+        console.print(str(flag), soft_wrap=True, markup=False)
+    if reading.flags:
+        count = len(reading.flags)
+        noun = "objection" if count == 1 else "objections"
+        console.print(f"[red]{count} {noun}[/] (meant so? put before it: -- accept RULE: the reason)")
+        raise typer.Exit(1)
+    for where, rule, reason in reading.accepted:
+        console.print(f"{where}: accepted {rule}: {reason}", soft_wrap=True, markup=False)
+    console.print(f"{reading.files} files of SQL read, nothing to object to")
+
+
+@app.command()
+def rules() -> None:
+    """List the rules of `harness db lint`, and why each is one."""
+    from harness.sql.lint import RULES
+
+    width = max(map(len, RULES))
+    for rule, why in RULES.items():
+        console.print(f"{rule:<{width}}  {why}", soft_wrap=True, markup=False)
