@@ -20,6 +20,9 @@ def _sorted(grants: str) -> str:
     return f"(select array_agg(g order by g::text) from unnest({grants}) g)::text"  # noqa: S608
 
 
+# No list means the default one: a restored database has none where the one before had it spelled out.
+_KIND = """case relkind when 'S' then 's' else 'r' end::"char\""""
+_RELATION_ACL = f"coalesce(relacl, acldefault({_KIND}, relowner))"
 _QUERY = f"""
 with relations as (
     select c.*, n.nspname, format('%I.%I', n.nspname, c.relname) as title
@@ -29,7 +32,7 @@ select format('schema %I %s', n.nspname, {_sorted("n.nspacl")})
 from pg_namespace n where {_IGNORED}
 union all
 select format('relation %s %s owner=%s rls=%s/%s %s %s', relkind, title, relowner::regrole, relrowsecurity,
-              relforcerowsecurity, reloptions, {_sorted("relacl")})
+              relforcerowsecurity, reloptions, {_sorted(_RELATION_ACL)})
        || case when relkind in ('v', 'm') then pg_get_viewdef(oid) else '' end
 from relations where relkind in ('r', 'p', 'v', 'm', 'S', 'f')
 union all

@@ -22,6 +22,9 @@ __all__ = ["KEPT", "restore_in_place", "reverse_newest"]
 KEPT = "before_restore"
 """What the database that a restore has replaced is called, before the time; the newest one stays."""
 
+_FRESH = "restored"
+_NAMED = "select datname from pg_database where datname like %s"
+
 
 def restore_in_place(server: Server, dsn: str, archive: Archive) -> str:
     """Put what ``archive`` holds in the place of the database at ``dsn``; the name of the one before.
@@ -34,8 +37,10 @@ def restore_in_place(server: Server, dsn: str, archive: Archive) -> str:
         DeployError: when the databases cannot change places.
     """
     database = str(conninfo_to_dict(dsn)["dbname"])
-    fresh = f"restored_{secrets.token_hex(6)}"
+    fresh = f"{_FRESH}_{secrets.token_hex(6)}"
     with _administration(server) as admin:
+        for (left,) in admin.execute(_NAMED, [f"{_FRESH}\\_%"]).fetchall():
+            _drop(admin, left)  # of a restore that was killed
         _make(admin, fresh)
         try:
             archive.restore(make_conninfo(dsn, dbname=fresh))
@@ -123,8 +128,6 @@ def _drop(admin: psycopg.Connection, name: str) -> None:
 
 
 def _drop_older(admin: psycopg.Connection, newest: str) -> None:
-    rows = admin.execute(
-        "select datname from pg_database where datname like %s and datname < %s", [f"{KEPT}\\_%", newest]
-    ).fetchall()
-    for (name,) in rows:
-        _drop(admin, name)
+    for (name,) in admin.execute(_NAMED, [f"{KEPT}\\_%"]).fetchall():
+        if name < newest:
+            _drop(admin, name)
