@@ -99,7 +99,7 @@ def secret_free(stack: Stack) -> Evidence:
     """No layer, variable, label or history line of the image holds a secret of this environment."""
     archive = _exporter(stack).image_archive()
     values = declared_secrets(stack)
-    leaks = list(scan(archive, Needles(values), Scanner()))
+    leaks = list(scan(archive, Needles(values), Scanner(stack.root / ".harness" / "cache")))
     summary = (
         f"{len(values)} secrets of ours, and the forms of all others, looked for in {archive.name}: none"
     )
@@ -232,12 +232,13 @@ def _in_layer(layer: IO[bytes], searches: Sequence[Searches]) -> Iterator[Leak]:
         with tarfile.open(fileobj=layer, mode="r:*") as files:
             for entry in files:
                 content = files.extractfile(entry) if entry.isfile() else None
+                for text in (entry.name, entry.linkname):
+                    yield from (Leak(hit, "the name of a file") for hit in searches[0].in_text(text))
+                if content is None:
+                    continue
                 for search in searches:
-                    for text in (entry.name, entry.linkname):
-                        yield from (Leak(hit, "the name of a file") for hit in search.in_text(text))
-                    if content is not None:
-                        content.seek(0)
-                        yield from (Leak(hit, entry.name) for hit in search.in_file(content, entry.name))
+                    content.seek(0)
+                    yield from (Leak(hit, entry.name) for hit in search.in_file(content, entry.name))
     except tarfile.TarError as error:
         raise HarnessError(f"a layer that cannot be read cannot be searched: {error}") from error
 

@@ -99,7 +99,7 @@ def bad_image(stack: Stack, per_second: float, seconds: float) -> Evidence:
     provider = rolls_out(stack)
     before, bad = provider.running(), provider.another(bad=True)
     back: RolledBack | None = None
-    with traffic(stack, per_second) as seen:
+    with traffic(stack, per_second, streams=1) as seen:
         try:
             provider.roll_to(bad)
         except RolledBack as error:

@@ -7,10 +7,11 @@ reason.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import cache
+from pathlib import Path
 from typing import IO
 
 import kingfisher_sdk
@@ -53,7 +54,10 @@ class Suspicion:
 
 
 class Scanner:
-    """Kingfisher's rules of at least medium confidence."""
+    """Kingfisher's rules of at least medium confidence; compiled, they are kept in ``cache``."""
+
+    def __init__(self, cache: Path) -> None:
+        self._cache = cache
 
     def in_text(self, text: str) -> Iterable[Suspicion]:
         """Every suspicion in ``text``."""
@@ -67,12 +71,13 @@ class Scanner:
     def _found(self, data: bytes) -> Iterator[Suspicion]:
         if not data:
             return
-        for finding in _engine().scan(data):
+        for finding in _engine(self._cache).scan(data):
             if finding.visible and str(finding.confidence) in _CERTAIN:
                 yield Suspicion(str(finding.rule_id), int(finding.location["line"]))
 
 
-@cache
-def _engine() -> kingfisher_sdk.Scanner:
+@functools.cache
+def _engine(directory: Path) -> kingfisher_sdk.Scanner:
     """Compiled when it is first needed, which takes seconds."""
-    return kingfisher_sdk.Scanner(kingfisher_sdk.Rules(confidence="medium", cache=False), redact=True)
+    rules = kingfisher_sdk.Rules(confidence="medium", cache=True, cache_dir=directory)
+    return kingfisher_sdk.Scanner(rules, redact=True)

@@ -20,7 +20,6 @@ from harness.stack import Stack
 __all__ = ["Traffic", "traffic"]
 
 _AT_ONCE = 48
-_STREAMS = 2
 _STREAM_TOKENS = 24
 _PATIENCE_SECONDS = 30.0
 
@@ -48,8 +47,8 @@ class Traffic:
 
 
 @contextlib.contextmanager
-def traffic(stack: Stack, per_second: float) -> Iterator[Traffic]:
-    """Send ``per_second`` requests a second, and streams beside them, for as long as the block lasts.
+def traffic(stack: Stack, per_second: float, streams: int = 2) -> Iterator[Traffic]:
+    """Send ``per_second`` requests a second, and ``streams`` at once beside them, while the block lasts.
 
     Requests go out by the clock, whether or not the earlier ones were answered. When the block ends, those
     under way are waited for and counted.
@@ -58,7 +57,7 @@ def traffic(stack: Stack, per_second: float) -> Iterator[Traffic]:
     token = stack.identities.token(f"traffic-{secrets.token_hex(4)}")
     started = time.monotonic()
     with ThreadPoolExecutor(_AT_ONCE) as pool:
-        for _ in range(_STREAMS):
+        for _ in range(streams):
             pool.submit(_stream_until, stack, token, ended, seen, lock)
         clock = threading.Thread(
             target=_by_the_clock, args=(stack, token, per_second, ended, seen, lock, pool), daemon=True
