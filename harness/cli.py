@@ -12,7 +12,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from harness.db_cli import app as db_app
+from harness import cli_approve, cli_history, cli_pipeline, cli_promotion, cli_release
+from harness.database_cli import app as db_app
 from harness.errors import HarnessError
 from harness.rehearsal.cli import app as rehearsal
 from harness.secrets import redact
@@ -25,6 +26,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+for commands in (cli_release, cli_promotion, cli_approve, cli_history, cli_pipeline):
+    commands.mount(app)
 app.add_typer(db_app, name="db")
 app.add_typer(rehearsal, name="rehearsal")
 console = Console(highlight=False, emoji=False)  # file.py:100: is a line

@@ -1,4 +1,7 @@
-"""`harness db …`: what can be asked about a database and its migrations without a whole run."""
+"""`harness db …`: what can be asked about a database and its migrations without a whole run.
+
+harness.database_cli adds the commands that look at a live database.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from rich.console import Console
 
 __all__ = ["app"]
 
-app = typer.Typer(help="Look at the database's declaration.", no_args_is_help=True)
+app = typer.Typer(help="Look at a database, its declaration and its migrations.", no_args_is_help=True)
 console = Console(highlight=False, emoji=False)
 ROOT = Path(__file__).resolve().parent.parent
 Supabase = Annotated[Path, typer.Argument(help="A directory with migrations/ and rollbacks/ in it.")]

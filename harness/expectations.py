@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import os.path
 from collections.abc import Container, Iterable, Sequence
+from pathlib import Path
 
 from harness.errors import Problem
 from harness.gherkin import FeatureFile, ScenarioInfo, render
 from harness.ledger import NotRun
 
-__all__ = ["Expected", "Key", "expected_scenarios", "flaws"]
+__all__ = ["Expected", "Key", "expected_scenarios", "expected_tests", "flaws", "test_name"]
 
 Key = tuple[str, int, str]
 """File, line and Examples row of a scenario."""
@@ -29,6 +30,24 @@ def expected_scenarios(features: Iterable[FeatureFile], environment: str) -> Exp
             if not scenario.environments or environment in scenario.environments:
                 expected |= _rows(scenario)
     return expected
+
+
+def expected_tests(
+    features: Iterable[FeatureFile], environment: str, root: Path, *, drills: bool
+) -> list[str]:
+    """The names of the tests that a complete run in ``environment`` passes, with or without its drills."""
+    names = []
+    for feature in features:
+        for scenario in feature.scenarios:
+            applies = not scenario.environments or environment in scenario.environments
+            if applies and (drills or "drill" not in scenario.tags):
+                names += [test_name(root, scenario.path, told.name) for told in _rows(scenario).values()]
+    return sorted(names)
+
+
+def test_name(root: Path, path: Path, title: str) -> str:
+    """How evidence names a scenario: by file and title, since lines move."""
+    return f"{Path(os.path.relpath(path, root)).as_posix()}: {title}"
 
 
 def _rows(scenario: ScenarioInfo) -> Expected:

@@ -12,6 +12,7 @@ from harness.environment.schema import schema_text
 from harness.errors import ConfigurationError, Problem
 from harness.gateway_requirements import gateway_requirements
 from harness.lint import checklist
+from harness.release import schema_text as release_schema
 from harness.sql.lint import rules_text
 
 __all__ = ["BEGIN", "END", "stale", "write_all"]
@@ -38,6 +39,7 @@ def stale(root: Path) -> list[Path]:
 
 def _wanted(root: Path) -> Iterator[tuple[Path, str]]:
     yield root / "environments" / "schema.json", schema_text()
+    yield root / "docs" / "release.schema.json", release_schema()
     if (root / "pyproject.toml").exists():  # a project that builds a gateway
         yield root / "requirements-gateway.txt", gateway_requirements(root)
     guide = root / "docs" / "environments.md"

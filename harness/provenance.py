@@ -6,37 +6,62 @@ import getpass
 import os
 import socket
 import subprocess
+from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["revision", "who"]
+__all__ = ["Source", "account", "revision", "source", "who"]
 
 _SECONDS = 5.0
+_NAMED = 20  # changed files that a release names
+
+
+@dataclass(frozen=True)
+class Source:
+    """A commit (40 or 64 digits; empty outside a repository), and which files differed from it."""
+
+    commit: str = ""
+    dirty: bool = False
+    changed: tuple[str, ...] = ()
+
+
+def account() -> str:
+    """The account behind this run: of the forge, or of this machine."""
+    if actor := os.environ.get("GITHUB_ACTOR"):
+        return actor
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a user id without a name, as in containers
+        return f"uid {os.getuid()}"
 
 
 def who() -> str:
     """The person or pipeline behind this run."""
-    if actor := os.environ.get("GITHUB_ACTOR"):
-        return f"{actor} (run {os.environ.get('GITHUB_RUN_ID', '?')})"
-    try:
-        user = getpass.getuser()
-    except (KeyError, OSError):  # a user id without a name, as in containers
-        user = f"uid {os.getuid()}"
-    return f"{user} on {socket.gethostname()}"
+    if os.environ.get("GITHUB_ACTOR"):
+        return f"{account()} (run {os.environ.get('GITHUB_RUN_ID', '?')})"
+    return f"{account()} on {socket.gethostname()}"
 
 
 def revision(root: Path) -> str:
     """The commit of ``root``, with `+changes` when files differ from it; empty outside a repository."""
-    commit = _git(root, "rev-parse", "--short=12", "HEAD")
+    found = source(root)
+    return f"{found.commit[:12]}+changes" if found.dirty else found.commit[:12]
+
+
+def source(root: Path) -> Source:
+    """The commit of ``root`` and the files that differ from it, those that git does not know included."""
+    commit = _git(root, "rev-parse", "HEAD")
     if not commit:
-        return ""
-    changed = _git(root, "status", "--porcelain", "--untracked-files=no")
-    return f"{commit}+changes" if changed else commit
+        return Source()
+    lines = _git(root, "status", "--porcelain", "--untracked-files=normal").splitlines()
+    changed = sorted(line[3:] if line[2:3] == " " else line[2:] for line in lines)
+    return Source(commit, bool(changed), tuple(changed[:_NAMED]))
 
 
 def _git(root: Path, *arguments: str) -> str:
-    argv = ["git", "-C", str(root), *arguments]
+    # safe.directory: root may look at the checkout of an ordinary user
+    argv = ["git", "-c", f"safe.directory={root.resolve()}", "-C", str(root), *arguments]
     try:
         done = subprocess.run(argv, capture_output=True, text=True, timeout=_SECONDS, check=False)
     except (OSError, subprocess.TimeoutExpired):
         return ""
-    return done.stdout.strip() if done.returncode == 0 else ""
+    return done.stdout.rstrip("\n") if done.returncode == 0 else ""

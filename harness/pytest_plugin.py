@@ -27,6 +27,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--set", action="append", default=[], metavar="PATH=VALUE", help="override a setting: web.port=3100"
     )
+    group.addoption("--release", metavar="FILE", type=Path, help="the release to deploy: a release.json")
+    group.addoption(
+        "--evidence", metavar="FILE", type=Path, help="the predecessor's evidence, if not in the store"
+    )
+    group.addoption(
+        "--approval", metavar="FILE", type=Path, action="append", default=[], help="an approval, likewise"
+    )
+    group.addoption(
+        "--rollback", action="store_true", help="bring back a release that has passed here before"
+    )
     group.addoption("--plan", action="store_true", help="print what a deploy would change; change nothing")
 
 

@@ -22,11 +22,11 @@ from harness.errors import HarnessError
 from harness.secrets import redact
 from harness.sinks.allure import CATEGORIES
 from harness.sinks.decision_page import render
+from harness.sinks.files import earlier_runs, read_run
 
 __all__ = ["main", "report"]
 
 ROOT = Path(__file__).resolve().parent.parent
-SCHEMA = 1
 _ALLURE_SECONDS = 120.0
 _HISTORY = 50  # runs that the Allure report remembers
 _TAIL = 15  # lines of what Allure said before it failed
@@ -77,20 +77,11 @@ def _state(root: Path, env: str | None) -> Path:
 
 def _runs(state: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """The last run, and those before it, newest first."""
-    last = _read(state / "last-run.json")
+    last = read_run(state / "last-run.json")
     if last is None:
         where = state / "last-run.json"
         raise HarnessError(f"{where} cannot be read as a run; run the checklists again")
-    others = filter(None, map(_read, sorted((state / "runs").glob("*.json"), reverse=True)))
-    return last, [run for run in others if run["run"] < last["run"]]
-
-
-def _read(path: Path) -> dict[str, Any] | None:
-    try:
-        run = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return run if isinstance(run, dict) and run.get("schema") == SCHEMA else None
+    return last, earlier_runs(state, last["run"])
 
 
 # --- Allure ----------------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from harness.errors import ConfigurationError, Problem
 from harness.expectations import Expected, expected_scenarios, flaws
 from harness.gherkin import read_features
 from harness.ledger import Decision, Ledger
+from harness.passage import Passage
 from harness.planning import Planned, plan_item
 from harness.providers.local.supervisor import MARKER
 from harness.runlock import run_lock
@@ -41,11 +42,15 @@ class Run:
         _refuse_options(config)
         self.config = config
         root = Path(config.rootpath)
-        environment = load(config.option.env, root, overrides=config.option.set).environment
+        loaded = load(config.option.env, root, overrides=config.option.set)
+        environment = loaded.environment
         self.stack = config.hook.pytest_harness_stack(environment=environment, root=root)
-        problems = preflight(environment, self.stack.secrets)
+        self.passage = Passage(config, self.stack, loaded.path)
+        problems = [*preflight(environment, self.stack.secrets), *self.passage.problems()]
         if problems:
-            raise ConfigurationError(problems, title=f"{environment.environment} is out of reach")
+            closed = any(problem.where.startswith("gate.") for problem in problems)
+            title = "cannot be entered" if closed else "is out of reach"
+            raise ConfigurationError(problems, title=f"{environment.environment} {title}")
         if not config.option.collectonly:
             held = contextlib.ExitStack()
             held.enter_context(run_lock(self.stack.state))
@@ -105,6 +110,7 @@ class Run:
         if self.config.option.plan:
             self.terminal.plans([self.stack.provider(name).plan() for name in self.session.components()])
             return False
+        self.passage.enter()
         self._begun = True
         files.write_unfinished(self.session.ledger, self.stack.state)
         self.session.begin()
@@ -132,10 +138,14 @@ class Run:
             self.session.ledger.troubles.append("the scenarios could not be collected: see the error below")
         elif exitstatus not in (0, 1) and not self.session.ledger.troubles:
             self.session.ledger.troubles.append(_EARLY.get(exitstatus, f"pytest ended with {exitstatus}"))
+        self.session.ledger.troubles += self.passage.changes()
         ledger = self.session.finish()
         if failed and ledger.decision is not Decision.NO_GO:
             ledger.troubles.append(f"pytest counted {failed} failures that no check explains")
         files.write_run(ledger, self.stack.state)
+        if trouble := self.passage.leave(ledger):
+            ledger.troubles.append(trouble)
+            files.write_run(ledger, self.stack.state)
         self.allure.finish(ledger)
         self._ledger = ledger
         self.terminal.summary(ledger)

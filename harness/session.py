@@ -58,7 +58,8 @@ class RunSession:
         self.stack, self.verify_only = stack, verify_only
         self.waivers = Waivers(self.environment.waivers, now.date())
         self.conductor = Conductor(stack, listener, verify_only=verify_only)
-        run_id = f"{now:%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
+        # runs are sorted by their names, and two may begin within one second
+        run_id = f"{now:%Y%m%dT%H%M%S}.{now.microsecond:06}Z-{secrets.token_hex(3)}"
         self.ledger = Ledger(
             self.environment.environment, run_id, verify_only, now, by=who(), revision=revision(stack.root)
         )

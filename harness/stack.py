@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import httpx
 
@@ -19,6 +19,9 @@ from harness.hosts.place import Place
 from harness.hosts.ssh import Remote
 from harness.providers.base import ComponentProvider, LogReader, Process
 from harness.secrets import Secret, SecretStore
+
+if TYPE_CHECKING:
+    from harness.release import Release
 
 __all__ = ["Identities", "Processes", "Stack"]
 
@@ -94,7 +97,8 @@ class Stack:
     """One environment, ready to be deployed and asked.
 
     ``root`` is the repository; ``state`` is `.harness/<environment>`, where run state, logs and evidence
-    go. ``database_dsn`` connects as the role `postgres` (owner of the schema, not a superuser).
+    go. ``release`` is what is being deployed. ``database_dsn`` connects as the role `postgres` (owner of
+    the schema, not a superuser).
     """
 
     root: Path
@@ -106,6 +110,7 @@ class Stack:
     process_control: Processes | None = None
     identities_source: Identities | None = None
     dsn_source: Callable[[], str] | None = None
+    release: Release | None = None
     _remote: Remote | None = None
     _fleet: Fleet | None = None
     _trust: ssl.SSLContext | None = None

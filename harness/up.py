@@ -10,7 +10,7 @@ from rich.console import Console
 
 from harness.conductor import DEPENDS, ComponentRecord, Conductor
 from harness.environment.loader import load, preflight
-from harness.errors import ConfigurationError
+from harness.errors import ConfigurationError, HarnessError
 from harness.evidence import Evidence
 from harness.providers.local.supervisor import MARKER
 from harness.providers.registry import build_stack
@@ -54,6 +54,10 @@ def deploy_all(root: Path, env: str, overrides: Sequence[str], console: Console)
         ConfigurationError: when the environment or a secret is not right.
     """
     environment = load(env, root, overrides=overrides).environment
+    if environment.predecessor is not None:
+        raise HarnessError(
+            f"{env} has a gate: what is deployed there is proven; use: pytest --env {env} features/"
+        )
     stack = build_stack(environment, root)
     if problems := preflight(environment, stack.secrets):
         raise ConfigurationError(problems, title=f"{env} is out of reach")

@@ -14,7 +14,6 @@ from harness.checks import (
     migrations,
     pgtap,
     rls,
-    rls_declared,
     service_key,
     storage,
 )
@@ -37,12 +36,12 @@ def _(ask: Ask) -> None:
 
 @then("every table, view and function of the exposed schema is declared and bound to its owner")
 def _(ask: Ask) -> None:
-    ask(rls_declared.declared)
+    ask(rls.declared)
 
 
 @then("Supabase's own security advisors have nothing to warn of")
 def _(ask: Ask) -> None:
-    ask(rls_declared.advised)
+    ask(rls.advised)
 
 
 @then("every storage bucket is private and limited exactly as declared")

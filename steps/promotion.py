@@ -5,7 +5,7 @@ from __future__ import annotations
 from pytest_bdd import parsers, then, when
 
 from harness.asking import Ask
-from harness.checks import promotion, rollback, rollback_database, rollback_inference, smoke, topology
+from harness.checks import live, promotion, rollback, rollback_database, rollback_inference, smoke, topology
 
 
 @then("a conversation goes through web, gateway, both models and the database, and is booked")
@@ -35,9 +35,29 @@ def _(ask: Ask) -> None:
     ask(promotion.secrets_not_committed)
 
 
-@then(parsers.parse("the pipeline has passed {stage} for this very release"))
-def _(ask: Ask, stage: str) -> None:
-    ask(promotion.stage_passed, stage=stage)
+@then("the gate has let in this very release")
+def _(ask: Ask) -> None:
+    ask(promotion.let_in)
+
+
+@then("as many people as are asked for have approved this very release")
+def _(ask: Ask) -> None:
+    ask(promotion.approved)
+
+
+@then("the gateway that runs is that of this release")
+def _(ask: Ask) -> None:
+    ask(live.gateway_is_released)
+
+
+@then("the web app that runs is that of this release")
+def _(ask: Ask) -> None:
+    ask(live.web_is_released)
+
+
+@then("the schema that runs is that of this release")
+def _(ask: Ask) -> None:
+    ask(live.schema_is_released)
 
 
 @then("its previous deployment is kept and can serve again")

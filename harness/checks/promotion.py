@@ -8,13 +8,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from harness.attestation import dsse
+from harness.attestation.statement import SUMMARY, Summary, read
+from harness.attestation.strict_json import Malformed
 from harness.checks.base import check
 from harness.checks.leaks import Needles, declared_secrets
 from harness.errors import HarnessError, NoProvider
-from harness.evidence import Evidence, Finding, judge
+from harness.evidence import Evidence, Finding, holds, judge, refuted
+from harness.gate import approved_level
+from harness.history import own_key
 from harness.stack import Stack
+from harness.store import open_store
 
-__all__ = ["Blob", "blobs", "faults", "secrets_not_committed", "stage_passed"]
+__all__ = ["Blob", "approved", "blobs", "faults", "let_in", "secrets_not_committed"]
 
 _KEY_MATERIAL = {
     "a private key": rb"-----BEGIN [A-Z0-9 ]{0,20}PRIVATE KEY-----(?:\\n|\s)+[A-Za-z0-9+/=\\\s]{64,}",
@@ -40,10 +46,66 @@ def secrets_not_committed(stack: Stack) -> Evidence:
     return judge(summary, findings, versions=len(found))
 
 
-@check("promotion.stage", component="web", needs=("supabase", "instant", "thinking", "gateway"))
-def stage_passed(stack: Stack, stage: str) -> Evidence:
-    """The pipeline has passed the stage for the very release that is deployed here."""
-    raise NoProvider(f"nothing keeps what the pipeline's stage {stage!r} did for a release yet")
+@check("promotion.let_in", component="supabase")
+def let_in(stack: Stack) -> Evidence:
+    """The gate has let in this very release: its newest decision about it is signed, and says so."""
+    found = _decisions_about(stack)
+    return found if isinstance(found, Evidence) else holds(f"let in at {found[0].time_verified}")
+
+
+@check("promotion.approved", component="supabase")
+def approved(stack: Stack) -> Evidence:
+    """As many people as the environment asks for have approved this very release."""
+    approvals = stack.environment.gate.approvals
+    found = _decisions_about(stack)
+    if isinstance(found, Evidence):
+        return found
+    level = approved_level(approvals.count if approvals else 1)
+    when = [decision.time_verified for decision in found if level in decision.verified_levels]
+    if approvals is None or not when:  # a release that comes back was approved when it came first
+        seen = ", ".join(dict.fromkeys(name for d in found for name in d.verified_levels)) or "nothing"
+        remedy = "name approvers in gate.approvals; promote again, with: harness approve"
+        return refuted(f"{level} is not among {seen}", Finding(level, seen, _decisions(stack), remedy))
+    return holds(f"{level.lower().replace('_', ' ')}, at {when[0]}")
+
+
+def _decisions(stack: Stack) -> str:
+    return f"decisions/{stack.environment.environment}/"
+
+
+def _decisions_about(stack: Stack) -> list[Summary] | Evidence:
+    """The decisions that let in the release that is deployed, newest first; or why there is none.
+
+    A refusal that is newer than all of them counts.
+    """
+    if stack.release is None:
+        raise NoProvider("nothing says which release is deployed here")
+    key = own_key(stack.environment, stack.secrets)
+    store = open_store(stack.environment, stack.root, stack.secrets)
+    remedy = f"promote it: pytest --env {stack.environment.environment} features/"
+    seen = "no decision about it"
+    passed: list[Summary] = []
+    for name in sorted(store.names(_decisions(stack)), key=lambda name: name.split(".")[1:], reverse=True):
+        try:
+            envelope = dsse.unseal(store.get(name) or b"")
+            if key is None or not envelope.signed_by([key]):
+                seen = f"{name} is not signed by this environment's key"
+                continue
+            found = read(envelope.payload, Summary, SUMMARY)
+        except Malformed as malformed:
+            seen = f"{name} {malformed}"
+            continue
+        if {s.name: s.digest.text for s in found.subject} != stack.release.subjects:
+            continue
+        if found.predicate.verification_result == "PASSED":
+            passed.append(found.predicate)
+        elif not passed:
+            seen = "; ".join(found.predicate.reasons) or "refused"
+            break
+    if passed:
+        return passed
+    expected = f"a signed decision that lets in {stack.release.name}"
+    return refuted(f"{stack.release.name}: {seen}", Finding(expected, seen, _decisions(stack), remedy))
 
 
 @dataclass(frozen=True)

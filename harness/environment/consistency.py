@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path as FilePath
 from urllib.parse import urlsplit
 
+from harness.environment.consistency_gate import gate_inconsistencies
 from harness.environment.explain import Found, dotted, nearest, secret_fields
 from harness.environment.fitting import machine_names
 from harness.environment.model import COMPONENTS, Environment
@@ -33,6 +34,7 @@ def inconsistencies(environment: Environment, file: FilePath) -> Iterator[Found]
     yield from _urls(environment)
     yield from _limits(environment)
     yield from _generated_secrets(environment)
+    yield from gate_inconsistencies(environment)
     yield from machine_names(environment)
 
 

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from harness.environment.base import Strict
+from harness.environment.gate import Gate
 from harness.environment.gateway import Gateway
 from harness.environment.inference import Instant, Thinking
 from harness.environment.machines import Machines
@@ -57,3 +58,5 @@ class Environment(Strict):
     """Findings that somebody accepts until a day."""
     predecessor: str | None = None
     """The environment from which a release comes."""
+    gate: Gate
+    """What it demands of a release, and the key with which it speaks for itself."""

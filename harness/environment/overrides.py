@@ -13,6 +13,7 @@ from harness.errors import Problem
 __all__ = ["apply_overrides"]
 
 _SETTING = re.compile(r"(?P<path>[a-z_]+(\.[a-z_0-9]+)*)=(?P<value>.*)", re.DOTALL)
+_BY_COMMIT = ("environment", "gate", "not_applicable", "predecessor", "waivers")
 _URL_OF = {"port": "url", "api_port": "api_url"}
 
 
@@ -31,6 +32,10 @@ def apply_overrides(tree: Tree, overrides: Sequence[str]) -> tuple[dict[Path, st
             continue
         path: Path = tuple(match["path"].split("."))
         option = f"--set {match['path']}"
+        if path[0] in _BY_COMMIT:
+            what = f"{path[0]} decides what is let in: it is not for one run to change"
+            problems.append(Problem(option, what, "change the file, by a reviewed commit"))
+            continue
         problem = _set(tree, path, match["value"], option)
         if problem:
             problems.append(problem)

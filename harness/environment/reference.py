@@ -11,6 +11,7 @@ from pydantic.fields import FieldInfo
 
 from harness.environment.base import HOST_PATTERN
 from harness.environment.explain import is_secret
+from harness.environment.gate import Approver, Freeze, Runner
 from harness.environment.machines import Allow, Machine
 from harness.environment.model import COMPONENTS, Environment, Waiver
 
@@ -30,6 +31,9 @@ def fields_text() -> str:
     blocks.append(_block("`machines.hosts`, each", Machine))
     blocks.append(_block("`machines.hosts[].allows`, each", Allow))
     blocks.append(_block("`waivers`, each", Waiver))
+    blocks.append(_block("`gate.runners`, each", Runner))
+    blocks.append(_block("`gate.approvals.approvers`, each", Approver))
+    blocks.append(_block("`gate.freezes`, each", Freeze))
     return "\n".join(blocks)
 
 

@@ -24,7 +24,7 @@ from psycopg.conninfo import conninfo_to_dict
 from harness.errors import DeployError
 from harness.secrets import redact
 
-__all__ = ["SupabaseCli", "Target", "advisors", "migration_new", "push", "start", "stop"]
+__all__ = ["SupabaseCli", "Target", "advisors", "asked_advisors", "migration_new", "push", "start", "stop"]
 
 
 @dataclass(frozen=True)
@@ -192,3 +192,18 @@ class SupabaseCli:
             passfile.write(target.passfile_line)
             passfile.flush()
             yield {**environment, "PGPASSFILE": passfile.name}
+
+
+def asked_advisors(cli: SupabaseCli, target: Target, source: Path | None = None) -> list[dict[str, Any]]:
+    """The lints of the security advisors.
+
+    Raises:
+        DeployError: when they cannot run; no lints would look like no advice.
+    """
+    with cli.project(source) as project:
+        result = cli.run(advisors(target), project, target)
+    lints: list[dict[str, Any]] = result.json()
+    if result.code and not lints:
+        said = redact((result.err or result.out).strip()[-300:])
+        raise DeployError("supabase", f"supabase db advisors ended with {result.code}: {said}")
+    return lints

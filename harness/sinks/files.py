@@ -12,7 +12,17 @@ import pytest
 from harness.ledger import Decision, Ledger
 from harness.secrets import redact, redact_tree
 
-__all__ = ["clean", "clean_file", "default_outputs", "write_run", "write_unfinished"]
+__all__ = [
+    "clean",
+    "clean_file",
+    "default_outputs",
+    "earlier_runs",
+    "read_run",
+    "write_run",
+    "write_unfinished",
+]
+
+_SCHEMA = 1
 
 
 def default_outputs(config: pytest.Config, state: Path) -> None:
@@ -55,6 +65,21 @@ def write_unfinished(ledger: Ledger, state: Path) -> Path:
 def write_run(ledger: Ledger, state: Path) -> Path:
     """Write the ledger to `runs/<run>.json` and point `last-run.json` at it; returns the path."""
     return _write(ledger.as_dict(), ledger, state)
+
+
+def read_run(path: Path) -> dict[str, Any] | None:
+    """The run in ``path``; None when it cannot be read as one."""
+    try:
+        run = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return run if isinstance(run, dict) and run.get("schema") == _SCHEMA else None
+
+
+def earlier_runs(state: Path, before: str) -> list[dict[str, Any]]:
+    """The runs before the run ``before``, newest first."""
+    others = filter(None, map(read_run, sorted((state / "runs").glob("*.json"), reverse=True)))
+    return [run for run in others if run["run"] < before]
 
 
 def _write(run: dict[str, Any], ledger: Ledger, state: Path) -> Path:

@@ -1,19 +1,24 @@
-"""Negative controls of promotion and rollback: what was committed, and what nobody recorded."""
+"""Negative controls of promotion and rollback: what was committed, let in and approved."""
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from harness.attestation import dsse, strict_json
 from harness.checks import promotion, rollback
 from harness.environment.loader import load
 from harness.evidence import Verdict
 from harness.identity import LocalIdentities
 from harness.secrets import SecretStore
 from harness.stack import Stack
+from tests.attack.stand import EVE, write_tree
+from tests.promotion_stand import PRODUCTION, Deposit
 
 ROOT = Path(__file__).parents[2]
 
@@ -100,11 +105,78 @@ def test_without_a_repository_nothing_is_claimed(stack: Stack, tmp_path: Path) -
     assert promotion.secrets_not_committed(stack).verdict is Verdict.BLOCKED
 
 
-def test_a_stage_that_nobody_recorded_is_no_pass(stack: Stack) -> None:
-    evidence = promotion.stage_passed(stack, stage="smoke test")
-    assert evidence.verdict is Verdict.BLOCKED
-    assert evidence.summary.startswith("no provider: ")
-    assert "smoke test" in evidence.summary
+@pytest.fixture
+def promoted(tmp_path: Path) -> Stack:
+    """Production, into which the gate has just let a release that dana has approved."""
+    deposit = Deposit(write_tree(tmp_path / "promoted"))
+    deposit.approve()
+    promotion = deposit.promotion()
+    assert promotion.decide().open
+    promotion.claim(PRODUCTION)
+    environment = promotion.environment
+    gate = environment.gate.model_copy(update={"public_key": PRODUCTION.public.text})
+    environment = environment.model_copy(update={"gate": gate})
+    made = Stack(
+        deposit.root, tmp_path / "state", environment, SecretStore(deposit.root, tmp_path / "state")
+    )
+    made.release = promotion.release
+    assert promotion_checks(made) == [Verdict.HOLDS, Verdict.HOLDS]
+    return made
+
+
+def promotion_checks(stack: Stack) -> list[Verdict]:
+    return [check(stack).verdict for check in (promotion.let_in, promotion.approved)]
+
+
+def decisions(stack: Stack) -> list[Path]:
+    return sorted((stack.root / ".harness" / "evidence" / "decisions" / "production").iterdir())
+
+
+def test_a_release_that_no_decision_lets_in_is_named(promoted: Stack) -> None:
+    decisions(promoted)[0].unlink()
+    evidence = promotion.let_in(promoted)
+    assert evidence.verdict is Verdict.REFUTED
+    assert promoted.release is not None
+    assert evidence.summary == f"{promoted.release.name}: no decision about it"
+    assert promotion.approved(promoted).verdict is Verdict.REFUTED
+
+
+def test_a_decision_that_another_key_signed_counts_for_nothing(promoted: Stack) -> None:
+    [path] = decisions(promoted)
+    payload = dsse.unseal(path.read_bytes()).payload
+    path.write_bytes(dsse.seal(payload, [EVE]))
+    assert "is not signed by this environment's key" in promotion.let_in(promoted).findings[0].observed
+    assert promotion.approved(promoted).verdict is Verdict.REFUTED
+
+
+def test_a_decision_about_another_release_counts_for_nothing(promoted: Stack) -> None:
+    assert promoted.release is not None
+    artefacts = {**promoted.release.artefacts, "gateway-image": "sha256:" + "e" * 64}
+    promoted.release = replace(promoted.release, artefacts=artefacts)
+    assert promotion_checks(promoted) == [Verdict.REFUTED, Verdict.REFUTED]
+
+
+def test_a_newer_refusal_counts(promoted: Stack) -> None:
+    [path] = decisions(promoted)
+    found = json.loads(dsse.unseal(path.read_bytes()).payload)
+    found["predicate"].update(verificationResult="FAILED", verifiedLevels=[], reasons=["too old"])
+    newer = path.with_name(f"{path.name.partition('.')[0]}.99990101T000000000000Z.json")
+    newer.write_bytes(dsse.seal(strict_json.dumps(found), [PRODUCTION]))
+    assert promotion.let_in(promoted).findings[0].observed == "too old"
+
+
+def test_a_decision_without_an_approval_is_named(promoted: Stack) -> None:
+    [path] = decisions(promoted)
+    found = json.loads(dsse.unseal(path.read_bytes()).payload)
+    found["predicate"]["verifiedLevels"] = ["PROMOTED_TO_PRODUCTION"]
+    path.write_bytes(dsse.seal(strict_json.dumps(found), [PRODUCTION]))
+    assert promotion_checks(promoted) == [Verdict.HOLDS, Verdict.REFUTED]
+    assert promotion.approved(promoted).findings[0].expected == "APPROVED_BY_1"
+
+
+def test_without_a_release_nothing_is_claimed(promoted: Stack) -> None:
+    promoted.release = None
+    assert promotion_checks(promoted) == [Verdict.BLOCKED, Verdict.BLOCKED]
 
 
 @pytest.mark.parametrize("name", rollback.__all__)

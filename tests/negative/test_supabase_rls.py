@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from harness.checks import rls, rls_declared
+from harness.checks import rls
 from harness.stack import Stack
 from tests.pg_fixture import Database
 from tests.supabase_proof import holds, refutes
@@ -14,8 +14,10 @@ OWN = "(owner_id = (select auth.uid()))"
 
 def test_a_policy_for_everybody_lets_b_read(supabase_stack: Stack, database: Database) -> None:
     database.execute("create policy everybody on public.messages for select to authenticated using (true)")
-    found = refutes(rls.reads, supabase_stack, "public.messages", 'policy "everybody"', "HTTP 200, 1 rows")
-    assert {f.where.partition(",")[0] for f in found.findings} == {"public.messages"}
+    found = refutes(rls.reads, supabase_stack, 'policy "everybody" on public.messages', "HTTP 200, 1 rows")
+    assert [f.where.partition(" as ")[0] for f in found.findings] == [
+        'policy "everybody" on public.messages'
+    ]
     assert 'drop policy "everybody" on public.messages;' in found.findings[0].remedy
     database.execute(found.findings[0].remedy)  # the remedy is SQL that heals
     holds(rls.reads, supabase_stack)
@@ -24,6 +26,7 @@ def test_a_policy_for_everybody_lets_b_read(supabase_stack: Stack, database: Dat
 def test_a_dropped_policy_hides_the_row_from_its_owner(supabase_stack: Stack, database: Database) -> None:
     database.execute('drop policy "owners read their conversations" on public.conversations')
     found = refutes(rls.reads, supabase_stack, "public.conversations, SELECT as authenticated", "no policy")
+    assert len(found.findings) == 1  # messages and attachments cannot be written either, and only follow
     database.execute(found.findings[0].remedy)
     holds(rls.reads, supabase_stack)
 
@@ -31,11 +34,11 @@ def test_a_dropped_policy_hides_the_row_from_its_owner(supabase_stack: Stack, da
 def test_a_grant_to_anon_is_seen(supabase_stack: Stack, database: Database) -> None:
     database.execute("grant select on public.profiles to anon")
     database.execute("create policy open on public.profiles for select to anon using (true)")
-    refutes(rls.reads, supabase_stack, "public.profiles, SELECT as anon", "revoke all on public.profiles")
-    refutes(rls_declared.declared, supabase_stack, "anon holds SELECT", 'policy "open" on public.profiles')
+    refutes(rls.reads, supabase_stack, 'policy "open" on public.profiles as anon', "drop policy")
+    refutes(rls.declared, supabase_stack, "anon holds SELECT", 'policy "open" on public.profiles')
     database.execute("revoke all on public.profiles from anon; drop policy open on public.profiles")
     holds(rls.reads, supabase_stack)
-    holds(rls_declared.declared, supabase_stack)
+    holds(rls.declared, supabase_stack)
 
 
 def test_a_service_role_without_rights_makes_no_vacuous_pass(
@@ -61,9 +64,9 @@ def test_a_weak_insert_check_lets_b_forge(
     written = dict(database.execute("select policyname::text, with_check from pg_policies"))
     checked = written[policy]
     database.execute(f'alter policy "{policy}" on public.{table} with check (true)')
-    where = f"public.{table}, INSERT as authenticated"
-    refutes(rls.writes, supabase_stack, where, f'policy "{policy}" with check true', "HTTP 201")
-    refutes(rls_declared.declared, supabase_stack, f'policy "{policy}" on public.{table}')
+    where = f'policy "{policy}" on public.{table} as authenticated: forged-insert'
+    refutes(rls.writes, supabase_stack, where, "with check (true)", "HTTP 201")
+    refutes(rls.declared, supabase_stack, f'policy "{policy}" on public.{table}')
     database.execute(f'alter policy "{policy}" on public.{table} with check ({checked})')
     holds(rls.writes, supabase_stack)
 
@@ -71,10 +74,10 @@ def test_a_weak_insert_check_lets_b_forge(
 def test_row_level_security_off_is_seen_by_every_check(supabase_stack: Stack, database: Database) -> None:
     database.execute("alter table public.attachments disable row level security")
     heal = "alter table public.attachments enable row level security;"
-    for check in (rls.reads, rls.writes, rls.unfiltered_writes, rls_declared.declared):
+    for check in (rls.reads, rls.writes, rls.unfiltered_writes, rls.declared):
         refutes(check, supabase_stack, "public.attachments", "row level security is off", heal)
     database.execute(heal)
-    for check in (rls.reads, rls.writes, rls.unfiltered_writes, rls_declared.declared):
+    for check in (rls.reads, rls.writes, rls.unfiltered_writes, rls.declared):
         holds(check, supabase_stack)
 
 
@@ -83,7 +86,7 @@ def test_a_missing_grant_hinders_the_owner(supabase_stack: Stack, database: Data
     refutes(
         rls.writes,
         supabase_stack,
-        "owners may do this",
+        "public.messages, INSERT as authenticated: missing-access",
         "grant insert on public.messages to authenticated;",
     )
     database.execute("grant insert on public.messages to authenticated")
@@ -93,7 +96,9 @@ def test_a_missing_grant_hinders_the_owner(supabase_stack: Stack, database: Data
 def test_a_delete_policy_for_everybody_is_seen(supabase_stack: Stack, database: Database) -> None:
     database.execute("create policy sweep on public.messages for delete to authenticated using (true)")
     database.execute("create policy peek on public.messages for select to authenticated using (true)")
-    refutes(rls.writes, supabase_stack, "public.messages, DELETE as authenticated", "the row is gone")
+    refutes(
+        rls.writes, supabase_stack, 'policy "sweep" on public.messages as authenticated: foreign-delete'
+    )
     database.execute("drop policy sweep on public.messages; drop policy peek on public.messages")
     holds(rls.writes, supabase_stack)
 
@@ -101,8 +106,8 @@ def test_a_delete_policy_for_everybody_is_seen(supabase_stack: Stack, database: 
 def test_a_weak_update_check_lets_rows_be_given_away(database_stack: Stack, database: Database) -> None:
     policy = '"owners change their conversations" on public.conversations'
     database.execute(f"alter policy {policy} with check (true)")
-    where = "public.conversations, UPDATE as authenticated"
-    refutes(rls.unfiltered_writes, database_stack, where, "it became", "with check true")
+    where = f"policy {policy} as authenticated: owner-reassigned"
+    refutes(rls.unfiltered_writes, database_stack, where, "the row became", "with check (true)")
     database.execute(f"alter policy {policy} with check {OWN}")
     holds(rls.unfiltered_writes, database_stack)
 
@@ -110,13 +115,14 @@ def test_a_weak_update_check_lets_rows_be_given_away(database_stack: Stack, data
 def test_an_update_policy_for_everybody_is_seen_without_a_filter(
     supabase_stack: Stack, database: Database
 ) -> None:
-    """With a filter the SELECT policy hides it: the false pass that the check avoids."""
+    """With a filter the SELECT policy would hide it: the false pass that the check avoids."""
     database.execute(
         "create policy all_of_them on public.messages for update to authenticated using (true)"
     )
-    refutes(rls.unfiltered_writes, supabase_stack, "public.messages, UPDATE", 'policy "all_of_them"')
-    holds(rls.writes, supabase_stack)
-    refutes(rls_declared.declared, supabase_stack, 'policy "all_of_them" on public.messages')
+    refutes(
+        rls.unfiltered_writes, supabase_stack, 'policy "all_of_them" on public.messages', "foreign-update"
+    )
+    refutes(rls.declared, supabase_stack, 'policy "all_of_them" on public.messages')
     database.execute("drop policy all_of_them on public.messages")
     holds(rls.unfiltered_writes, supabase_stack)
 

@@ -83,7 +83,7 @@ def test_a_bucket_without_limits_is_seen(database_stack: Stack, database: Databa
 
 def test_an_undeclared_bucket_is_seen(database_stack: Stack, database: Database) -> None:
     database.execute("insert into storage.buckets (id, name, public) values ('dump', 'dump', true)")
-    refutes(storage.buckets, database_stack, "bucket dump", "an undeclared bucket")
+    refutes(storage.buckets, database_stack, "bucket dump", "it is not declared, and it is public")
 
 
 @pytest.mark.parametrize(
@@ -103,9 +103,10 @@ def test_a_policy_without_the_folder_is_named(
             " using (bucket_id = 'attachments')"
         )
     database.execute(f"alter policy \"{policy}\" on storage.objects {clause} (bucket_id = 'attachments')")
-    where = f'storage.objects, {command} as authenticated: policy "{policy}"'
-    found = refutes(storage.objects, database_stack, where, f"{command} touched 1 row(s)")
-    database.execute(next(f.remedy for f in found.findings if command in f.where))
+    rule = {"SELECT": "foreign-read", "INSERT": "forged-insert", "DELETE": "foreign-delete"}[command]
+    where = f'policy "{policy}" on storage.objects as authenticated: {rule}'
+    found = refutes(storage.objects, database_stack, where)
+    database.execute(next(f.remedy for f in found.findings if rule in f.where))
     if command == "DELETE":
         database.execute("drop policy peek on storage.objects")
     holds(storage.objects, database_stack)
@@ -114,21 +115,21 @@ def test_a_policy_without_the_folder_is_named(
 def test_an_update_policy_without_the_folder_is_named(database_stack: Stack, database: Database) -> None:
     policy = '"owners replace their files" on storage.objects'
     database.execute(f"alter policy {policy} using (true) with check (true)")
-    refutes(storage.objects, database_stack, 'UPDATE as authenticated: policy "owners replace their files"')
+    refutes(storage.objects, database_stack, 'policy "owners replace their files" on storage.objects')
     database.execute(f"alter policy {policy} using {FOLDER} with check {FOLDER}")
     holds(storage.objects, database_stack)
 
 
 def test_a_policy_for_anon_is_named(database_stack: Stack, database: Database) -> None:
     database.execute("create policy open on storage.objects for select to anon using (true)")
-    refutes(storage.objects, database_stack, 'storage.objects, SELECT as anon: policy "open"')
+    refutes(storage.objects, database_stack, 'policy "open" on storage.objects as anon')
     database.execute("drop policy open on storage.objects")
     holds(storage.objects, database_stack)
 
 
 def test_a_dropped_policy_hinders_the_owner(database_stack: Stack, database: Database) -> None:
     database.execute('drop policy "owners upload into their folder" on storage.objects')
-    refutes(storage.objects, database_stack, "storage.objects, INSERT as the owner")
+    refutes(storage.objects, database_stack, "bucket attachments, INSERT as authenticated: missing-access")
 
 
 @pytest.mark.parametrize(

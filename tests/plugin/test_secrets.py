@@ -143,7 +143,8 @@ def found(text: str) -> list[str]:
 
 
 def outputs(project: Miniature) -> list[Path]:
-    return [path for path in project.state.rglob("*") if path.is_file()] + [project.root / "output.txt"]
+    written = (project.root / ".harness").rglob("*")
+    return [path for path in written if path.is_file()] + [project.root / "output.txt"]
 
 
 @pytest.fixture
@@ -214,3 +215,12 @@ def test_the_search_finds_what_it_looks_for() -> None:
     for text in ("a", "ab", "abc"):
         assert found(base64.b64encode(f"{text}{PLAIN}".encode()).decode())
     assert not found("nothing [redacted] here")
+
+
+def test_signed_evidence_shows_no_secret(leaking: Miniature) -> None:
+    """Its payload is base64: what is in there is searched as text."""
+    leaking.pytest(MINI_BROKEN="web", MINI_ERROR=f"{PLAIN} {AWKWARD}", **ENV)
+    [path] = (leaking.root / ".harness" / "evidence" / "runs" / "local").glob("*.intoto.json")
+    payload = base64.b64decode(json.loads(path.read_text())["payload"]).decode()
+    assert "FAILED" in payload
+    assert not found(payload)

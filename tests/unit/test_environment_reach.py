@@ -41,7 +41,7 @@ def test_every_missing_secret_and_every_host_is_named_at_once(staging, tmp_path:
     state = tmp_path / "state"
     found = "\n".join(str(problem) for problem in preflight(staging, SecretStore(tmp_path, state)))
     references = [(dotted(path), reference) for path, reference in secret_fields(staging)]
-    assert len(references) == 14
+    assert len(references) == 15
     for path, reference in references:
         assert f"{path}: the environment variable {reference.removeprefix('env:')} is not set" in found
     for host, port in reach.targets(staging):

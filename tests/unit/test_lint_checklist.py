@@ -55,7 +55,7 @@ def test_writing_twice_writes_once(tmp_path: Path) -> None:
     guide = root / "docs" / "environments.md"
     guide.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
     (root / "docs" / "migrations.md").write_text(f"{BEGIN}\n{END}\n")
-    written = {"schema.json", "environments.md", "migrations.md", "checklist.md"}
+    written = {"schema.json", "release.schema.json", "environments.md", "migrations.md", "checklist.md"}
     assert {path.name for path in write_all(root)} == written
     assert write_all(root) == []
     assert stale(root) == []

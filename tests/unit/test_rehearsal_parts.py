@@ -49,8 +49,8 @@ def test_every_secret_of_the_environment_is_made_and_kept(topology: Topology) ->
     store = SecretStore(topology.root, topology.state)
     references = {reference for _, reference in secret_fields(environment)}
     before = {reference: store.resolve(reference).reveal() for reference in references}
-    assert len(before) == 8
-    assert len(set(before.values())) == 8, "two secrets are the same"
+    assert len(before) == 9
+    assert len(set(before.values())) == 9, "two secrets are the same"
     furnish_state(environment, topology)
     again = SecretStore(topology.root, topology.state)
     assert {reference: again.resolve(reference).reveal() for reference in references} == before

@@ -12,6 +12,7 @@ from typing import Any
 
 import docker
 
+from harness.environment.gateway import DockerGateway as Declared
 from harness.errors import DeployError
 from harness.hosts import firewall
 from harness.hosts.lock import DeployLock
@@ -22,7 +23,7 @@ from harness.providers.docker.plan import GatewayState, Slot, Step, Version, ste
 from harness.providers.docker.rollout import Rollout
 from harness.providers.docker.site import CONTAINER, Site, local_engine
 from harness.providers.docker.variants import BAD, GOOD, push_variant
-from harness.providers.gateway_environment import source_digest
+from harness.providers.gateway_environment import source_digest, source_release
 from harness.providers.machine_programs import MachineProgram
 from harness.stack import Stack
 
@@ -223,17 +224,8 @@ class DockerGateway:
         return self._stack.remote.run(machine, argv).status == 0
 
     def _image(self, progress: Progress) -> tuple[str, list[str]]:
-        """The digest of this release's image, built and pushed when the registry has none."""
-        with local_engine() as client:
-            digest = image.found(client, self.site.reference, self.release)
-            if digest:
-                return digest, []
-            progress(f"building {self.release}")
-            built = image.build(client, self._stack.root)
-            progress("trying the image")
-            image.smoke_test(client, built, self.site.declared.user)
-            progress(f"pushing to {self.site.reference.registry}")
-            return image.push(client, built, self.site.reference), [f"build {self.release}"]
+        """The digest of this release's image, and what was done for it."""
+        return published(self._stack.root, self.site.declared, progress)
 
     def _changes(self, states: Sequence[GatewayState], rollout: Rollout, target: Version) -> Iterator[str]:
         """What the rollout from ``states`` to ``target`` changes, in words."""
@@ -254,6 +246,27 @@ class DockerGateway:
         live, declared = engine.live_settings(), self.declared_settings()
         names = sorted(name for name in {*live, *declared} if live.get(name) != declared.get(name))
         return f"replace it by {self.release} ({', '.join(names) or 'how its container is made'} changed)"
+
+
+def published(root: Path, declared: Declared, progress: Progress) -> tuple[str, list[str]]:
+    """The digest of the image of the sources at ``root``, built and pushed when the registry has none; and
+    what was done for it.
+
+    Raises:
+        DeployError: when it cannot be built, does not start, or the registry does not take it.
+        HarnessError: when there is no Docker engine on this machine.
+    """
+    reference, release = image.Reference(declared.registry, declared.image), source_release(root)
+    with local_engine() as client:
+        digest = image.found(client, reference, release)
+        if digest:
+            return digest, []
+        progress(f"building {release}")
+        built = image.build(client, root)
+        progress("trying the image")
+        image.smoke_test(client, built, declared.user)
+        progress(f"pushing to {reference.registry}")
+        return image.push(client, built, reference), [f"build {release}"]
 
 
 def _agreed(found: dict[str, dict[str, str]], variable: str) -> str:

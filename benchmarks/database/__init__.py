@@ -1,0 +1,1 @@
+"""What the database checker catches, and how fast, beside its peers."""

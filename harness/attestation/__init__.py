@@ -1,0 +1,1 @@
+"""Signed statements: strict parsing, keys, DSSE envelopes, and the shapes of what is stated."""

@@ -1,0 +1,417 @@
+"""From what was seen to who is to blame: the policy, grant, view or function, and the SQL that mends it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+from harness.database.catalogue import Catalogue, Function, Policy, Relation, quoted
+from harness.database.declaration import Declaration, Rule
+from harness.database.findings import Found
+from harness.database.oracle import Actor, Subject, record
+from harness.database.prober import Prober, Sighting
+
+__all__ = ["blamed", "policy_title", "rule_sql"]
+
+_ORDER = ("foreign-read", "foreign-update", "foreign-delete", "forged-insert", "owner-reassigned")
+_EXPECTED = {
+    "foreign-read": "only those whom the declaration lets read a row see it",
+    "foreign-update": "only those whom the declaration lets change a row change it",
+    "foreign-delete": "only those whom the declaration lets delete a row delete it",
+    "owner-reassigned": "an update leaves a row within what its writer may write",
+    "forged-insert": "nobody makes rows in another's name",
+}
+
+
+def policy_title(policy: Policy, relation: Relation) -> str:
+    """As SQL names a policy."""
+    return f'policy "{policy.name}" on {relation.title}'
+
+
+def blamed(prober: Prober, sightings: list[Sighting]) -> list[Found]:
+    """One finding a culprit; what merely follows from another finding is left out."""
+    judge = Judge(prober)
+    pairs = [
+        (found, sighting)
+        for sighting in sightings
+        for found in (judge.of(sighting) if sighting.blame is None else sighting.blame)
+    ]
+    return _without_consequences(prober.catalogue, _gathered(pairs))
+
+
+@dataclass
+class Judge:
+    """Finds who is to blame, as things stand in the database right now."""
+
+    prober: Prober
+
+    @property
+    def catalogue(self) -> Catalogue:
+        return self.prober.catalogue
+
+    def of(self, sighting: Sighting) -> list[Found]:
+        """The findings that a sighting comes to."""
+        special = {"missing-access": self._missing, "policy-error": self._error}
+        if sighting.kind in special:
+            return [special[sighting.kind](sighting)]
+        if sighting.kind == "trigger-escalates":
+            return list(self._triggers(sighting))
+        return [opened] if (opened := self._no_policy(sighting)) else list(self._policies(sighting))
+
+    def _no_policy(self, sighting: Sighting) -> Found | None:
+        """What lets everything through, policies or not."""
+        relation, actor = sighting.subject.relation, sighting.actor
+        if relation.kind == "v" and not relation.invoker:
+            return self._found(
+                sighting,
+                relation.title,
+                "view-bypasses-rls",
+                f"it reads with the rights of {relation.owner}",
+                f"alter view {relation.title} set (security_invoker = true);",
+            )
+        if relation.table and not relation.rls:
+            return self._found(
+                sighting,
+                relation.title,
+                "rls-disabled",
+                "row level security is off",
+                f"alter table {relation.title} enable row level security;",
+            )
+        if self.catalogue.bypasses(actor.role):
+            return self._found(
+                sighting,
+                f"role {actor.role}",
+                "role-bypasses-rls",
+                f"{actor.role} bypasses row level security",
+                f"alter role {quoted(actor.role)} nobypassrls nosuperuser;",
+            )
+        if relation.owner in self.catalogue.inherited(actor.role) and not relation.forced:
+            return self._found(
+                sighting,
+                relation.title,
+                "owner-bypasses-rls",
+                f"{actor.role} has the rights of its owner {relation.owner}",
+                f"alter table {relation.title} force row level security;",
+            )
+        return None
+
+    def _policies(self, sighting: Sighting) -> Iterator[Found]:
+        relation, actor, command = sighting.subject.relation, sighting.actor, sighting.command
+        policies = [
+            p
+            for p in self.catalogue.policies_of(relation)
+            if p.permissive and p.concerns(actor.role, command)
+        ]
+        new = sighting.kind in ("forged-insert", "owner-reassigned")
+        row = sighting.new_row if new and sighting.new_row is not None else sighting.row
+        guilty = [p for p in policies if self.true(p.new_rows if new else p.using, relation, actor, row)]
+        for policy in guilty or policies:
+            text = " ".join((policy.new_rows if new else policy.using) or "true" for _ in (1,))
+            helper = self._helper(policy, text, sighting, row)
+            if helper is not None:
+                yield self._found(
+                    sighting,
+                    f"function {helper.title}",
+                    sighting.kind,
+                    f"{policy_title(policy, relation)} rests on it",
+                    f"-- correct {helper.title}: it is true for {actor.title}, who is no such member",
+                )
+                continue
+            clause = "with check" if new else "using"
+            what = f"{clause} ({' '.join(text.split())[:240]})"
+            yield self._found(
+                sighting,
+                policy_title(policy, relation),
+                sighting.kind,
+                what,
+                self._fix(policy, sighting, [p for p in policies if p not in guilty]),
+            )
+        if not policies:
+            yield self._found(
+                sighting,
+                relation.title,
+                sighting.kind,
+                "no policy explains it",
+                "-- look at its triggers and rules",
+            )
+
+    def true(self, expression: str | None, relation: Relation, actor: Actor, row: dict[str, Any]) -> bool:
+        """Whether a policy's expression is true of ``row`` for ``actor``."""
+        query = f"select coalesce(({expression or 'true'}), false) from {record(relation, row)}"
+        outcome = self.prober.session.attempt(actor, query)
+        return bool(outcome.result and outcome.result[0][0])
+
+    def _helper(
+        self, policy: Policy, text: str, sighting: Sighting, row: dict[str, Any]
+    ) -> Function | None:
+        """The function that says yes to somebody who is no member, or has no such role."""
+        actor, relation = sighting.actor, sighting.subject.relation
+        if not self._of_a(row):
+            return None
+        mine = {role for role in self.prober.power_now(actor).replace(";", ",").split(",") if role}
+        for oid in policy.functions:
+            function = self.catalogue.function_by_oid.get(oid)
+            if (
+                function is None
+                or function.schema in ("auth", "storage", "pg_catalog")
+                or function.returns != "boolean"
+            ):
+                continue
+            for call in _calls(text, function.name):
+                asked = set(re.findall(r"'([^']*)'", call))
+                wrong = not mine or (bool(asked) and not asked & mine)
+                if wrong and self.true(call, relation, actor, row):
+                    return function
+        return None
+
+    def _of_a(self, row: dict[str, Any]) -> bool:
+        """Whether the row leads to a group of A: only there it is known who is a member."""
+        values = list(map(str, row.values()))
+        a, b = (self._groups(name) for name in "AB")
+        if any(group in value for group in a for value in values):
+            return True
+        # a row without a group (a comment, say) leads to one through another table
+        return not any(group in value for group in b for value in values)
+
+    def _groups(self, name: str) -> list[str]:
+        """The groups of a world's user."""
+        found = []
+        for membership in self.prober.declaration.memberships.values():
+            relation = self.catalogue.by_title.get(membership.table)
+            there = self.prober.worlds[name].rows.get((relation.oid, "")) if relation else None
+            found += [str(there.data[membership.group])] if there else []
+        return found
+
+    def _triggers(self, sighting: Sighting) -> Iterator[Found]:
+        relation = sighting.subject.relation
+        tables = {m.table.rpartition(".")[2] for m in self.prober.declaration.memberships.values()}
+        for trigger in self.catalogue.triggers:
+            function = self.catalogue.function_by_oid.get(trigger["function"])
+            if trigger["relation"] == relation.oid and function and any(t in function.body for t in tables):
+                proof = f"{sighting.actor.title}: {sighting.did[:200]}: {sighting.saw}"
+                yield Found(
+                    "trigger-escalates",
+                    f"function {function.title}",
+                    f'trigger "{trigger["name"]}" on {relation.title} makes members',
+                    "a row that callers may write makes nobody a member",
+                    f'drop trigger "{trigger["name"]}" on {relation.title};',
+                    (sighting.actor.role,),
+                    relation.title,
+                    (proof,),
+                )
+
+    def _fix(self, policy: Policy, sighting: Sighting, others: list[Policy]) -> str:
+        relation, declaration = sighting.subject.relation, self.prober.declaration
+        target = f'"{policy.name}" on {relation.title}'
+        rules = _rules(sighting.subject, declaration, sighting.command, sighting.actor.role)
+        if not rules or any(other.command in (policy.command, "ALL") for other in others):
+            return f"drop policy {target};"
+        test = " or ".join(rule_sql(rule, sighting.subject, declaration) for rule in rules)
+        test = f"({test})" if len(rules) > 1 or not test.startswith("(") else test
+        clauses = {"INSERT": f"with check {test}", "SELECT": f"using {test}", "DELETE": f"using {test}"}
+        return f"alter policy {target} {clauses.get(policy.command, f'using {test} with check {test}')};"
+
+    def _found(self, sighting: Sighting, culprit: str, rule: str, what: str, fix: str) -> Found:
+        kind = sighting.kind if sighting.kind in _EXPECTED else rule
+        proof = f"{sighting.actor.title}: {sighting.did[:200]}: {sighting.saw}" + (
+            f", {sighting.variant}" if sighting.variant else ""
+        )
+        expected = _EXPECTED[kind]
+        return Found(
+            rule, culprit, what, expected, fix, (sighting.actor.role,), sighting.subject.title, (proof,)
+        )
+
+    def _missing(self, sighting: Sighting) -> Found:
+        relation, role, command = sighting.subject.relation, sighting.actor.role, sighting.command
+        if denied := re.search(r"permission denied for function (\w+)", sighting.saw):
+            named = [f for f in self.catalogue.functions if f.name == denied[1]]
+            title = named[0].title if named else denied[1]
+            return Found(
+                "missing-access",
+                f"function {title}",
+                f"{role} may not call it, and a policy does",
+                "callers may call what their policies call",
+                f"grant execute on function {title} to {role};",
+                (role,),
+                sighting.subject.title,
+                (sighting.did[:200],),
+            )
+        if not self.prober._possible(sighting.subject, sighting.actor, command):
+            what, fix = "no grant", f"grant {command.lower()} on {relation.title} to {role};"
+        else:
+            policies = [p for p in self.catalogue.policies_of(relation) if p.concerns(role, command)]
+            what = "; ".join(f'policy "{p.name}"' for p in policies) if policies else "no policy"
+            rules = _rules(sighting.subject, self.prober.declaration, command, role)
+            test = (
+                " or ".join(rule_sql(rule, sighting.subject, self.prober.declaration) for rule in rules)
+                or "(true)"
+            )
+            clause = {"INSERT": f"with check {test}", "UPDATE": f"using {test} with check {test}"}.get(
+                command, f"using {test}"
+            )
+            name = f'"{command.lower()} as declared"'
+            fix = f"create policy {name} on {relation.title} for {command.lower()} to {role} {clause};"
+        proof = f"{sighting.actor.title}: {sighting.did[:200]}: {sighting.saw}"
+        where = f"{sighting.subject.title}, {command}"
+        return Found(
+            "missing-access",
+            where,
+            what,
+            f"{role} may {command.lower()} as declared",
+            fix,
+            (role,),
+            sighting.subject.title,
+            (proof,),
+        )
+
+    def _error(self, sighting: Sighting) -> Found:
+        proof = f"{sighting.actor.title}: {sighting.did}: {sighting.saw}"
+        return Found(
+            "policy-error",
+            sighting.subject.title,
+            f"a policy breaks: {sighting.saw}",
+            "policies decide, and do not fail",
+            "-- correct the policy that raises this",
+            (sighting.actor.role,),
+            sighting.subject.title,
+            (proof,),
+        )
+
+
+def _rules(subject: Subject, declaration: Declaration, command: str, role: str) -> list[Rule]:
+    return [r for r in subject.rules if command.lower() in r.may and role in declaration.roles_of(r)]
+
+
+def rule_sql(rule: Rule, subject: Subject, declaration: Declaration) -> str:
+    """The rule as a policy would say it."""
+    by = (
+        "(storage.foldername(name))[1]" if subject.bucket and rule.by == "folder" else quoted(rule.by or "")
+    )
+    user = "(select auth.uid())" + ("::text" if subject.bucket else "")
+    parts = [f"bucket_id = '{subject.bucket}'"] if subject.bucket else []
+    if rule.who == "owner":
+        parts.append(f"{by} = {user}")
+    elif rule.who == "members":
+        membership = declaration.memberships[rule.of or ""]
+        roles = (
+            f" and m.{quoted(membership.role or '')} in ({', '.join(map(repr, rule.roles))})"
+            if rule.roles
+            else ""
+        )
+        extra = f" and {membership.where}" if membership.where else ""
+        parts.append(
+            f"exists (select from {membership.table} m where m.{quoted(membership.group)} = {by}"
+            f" and m.{quoted(membership.user)} = (select auth.uid()){roles}{extra})"
+        )
+    elif rule.who == "own":
+        parts.append("/* what is the caller's own */ false")
+    if rule.where:
+        parts.append(f"({rule.where})")
+    return f"({' and '.join(parts) or 'true'})"
+
+
+@dataclass
+class _Case:
+    """A finding with everything that it lets happen, and where."""
+
+    found: Found
+    kinds: set[str]
+    tables: set[str]
+
+
+def _gathered(pairs: list[tuple[Found, Sighting]]) -> list[_Case]:
+    """One finding for each culprit: the worst of what it lets happen, with all roles and proofs."""
+    kept: dict[Any, _Case] = {}
+    for found, sighting in pairs:
+        apart = found.rule if found.rule in ("missing-access", "policy-error", "trigger-escalates") else ""
+        case = kept.get((found.object, apart))
+        if case is None:
+            kept[found.object, apart] = _Case(found, {sighting.kind}, {found.table})
+            continue
+        worse, lesser = (found, case.found) if _rank(found) < _rank(case.found) else (case.found, found)
+        case.kinds.add(sighting.kind)
+        case.tables.add(found.table)
+        case.found = replace(
+            worse,
+            roles=tuple(dict.fromkeys(worse.roles + lesser.roles)),
+            proofs=tuple(dict.fromkeys(worse.proofs + lesser.proofs)),
+        )
+    return list(kept.values())
+
+
+def _rank(found: Found) -> int:
+    return _ORDER.index(found.rule) if found.rule in _ORDER else -1
+
+
+def _without_consequences(catalogue: Catalogue, cases: list[_Case]) -> list[Found]:
+    """Leave out what only happens because something that it reads is open (or closed) itself."""
+    opened = {table for case in cases if "foreign-read" in case.kinds for table in case.tables}
+    unseen = {
+        c.found.table
+        for c in cases
+        if c.found.rule == "missing-access" and c.found.object.endswith(", SELECT")
+    }
+    unseen |= {
+        c.found.table
+        for c in cases
+        if c.found.rule == "missing-access" and c.found.object.startswith("function ")
+    }
+    readers: dict[str, set[str]] = {}
+    for policy in catalogue.policies:
+        relation = catalogue.by_oid.get(policy.relation)
+        if relation is not None:
+            reads = {catalogue.by_oid[oid].title for oid in policy.relations if oid in catalogue.by_oid}
+            readers[policy_title(policy, relation)] = reads - {relation.title}
+    kept = []
+    for case in cases:
+        found, relation = case.found, catalogue.by_title.get(case.found.table)
+        if readers.get(found.object, set()) & opened:
+            continue
+        if relation is not None and relation.kind == "v" and relation.invoker:
+            reached = {
+                catalogue.by_oid[oid].title for oid in catalogue.reach(relation) if oid in catalogue.by_oid
+            }
+            if reached & opened:
+                continue
+        if (
+            found.rule == "missing-access"
+            and not found.object.startswith("function ")
+            and _follows(found, unseen, catalogue)
+        ):
+            continue
+        extra = sorted(case.kinds - {found.rule, "missing-access", "policy-error"})
+        more = f"; also {', '.join(extra)}" if extra and found.rule in _ORDER else ""
+        kept.append(replace(found, what=found.what + more))
+    return kept
+
+
+def _calls(text: str, name: str) -> Iterator[str]:
+    """The calls of the function ``name`` in an expression, with their arguments."""
+    for match in re.finditer(rf"(?:[\w\"]+\.)?\"?\b{re.escape(name)}\"?\(", text):
+        depth = 0
+        for index in range(match.end() - 1, len(text)):
+            depth += (text[index] == "(") - (text[index] == ")")
+            if depth == 0:
+                yield text[match.start() : index + 1]
+                break
+
+
+def _follows(found: Found, unseen: set[str], catalogue: Catalogue) -> bool:
+    """Whether access is missing only because a row is not seen, here or in a table that a policy reads."""
+    if not found.object.endswith(", SELECT") and found.table in unseen:
+        return True
+    relation = catalogue.by_title.get(found.table)
+    reads = {
+        catalogue.by_oid[oid].title
+        for policy in (catalogue.policies_of(relation) if relation else ())
+        for oid in policy.relations
+        if oid in catalogue.by_oid and oid != policy.relation
+    }
+    reads |= {
+        catalogue.by_oid[oid].title
+        for oid in (catalogue.reach(relation) if relation else ())
+        if oid in catalogue.by_oid
+    }
+    return bool(reads & unseen)

@@ -1,0 +1,145 @@
+"""Statements as somebody else: what the Data API does for a request, in a savepoint that is rolled back."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import psycopg
+
+from harness.database.declaration import Declaration
+from harness.database.oracle import Actor, literal
+
+__all__ = ["Outcome", "Session"]
+
+REFUSED = "42501"
+_OUTAGES = ("57P01", "57P02", "57P03", "08")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a statement did: rows it touched, or the SQLSTATE and message that ended it."""
+
+    rows: int = 0
+    sqlstate: str = ""
+    message: str = ""
+    result: list[Any] = field(default_factory=list)
+    seen: list[Any] = field(default_factory=list)
+    """What was looked at afterwards, with full rights, before it was undone."""
+
+    @property
+    def refused(self) -> bool:
+        """Whether privileges or policies refused it."""
+        return self.sqlstate == REFUSED
+
+    @property
+    def policy_error(self) -> bool:
+        """Whether something in a policy or function broke, rather than refused."""
+        if self.sqlstate == "22P02" and self.message.endswith(': ""'):
+            return False  # the id of a caller without a token: an auth.uid() of one's own may not expect it
+        return self.sqlstate[:2] in ("42", "22", "21", "54", "53", "2F") and not self.refused
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether it ran into a time-out: nothing is known."""
+        return self.sqlstate in ("57014", "55P03")
+
+
+@dataclass
+class Session:
+    """One connection inside one transaction."""
+
+    connection: psycopg.Connection[Any]
+    declaration: Declaration
+    count: int = 0
+
+    def __post_init__(self) -> None:
+        self.connection.execute(b"savepoint probe")
+
+    @contextlib.contextmanager
+    def opened(self) -> Iterator[None]:
+        """On a connection that commits by itself: a transaction to probe in, rolled back at the end."""
+        with self.connection.transaction(force_rollback=True):
+            self.connection.execute(b"savepoint probe")
+            yield
+
+    def attempt(
+        self, actor: Actor, statement: str, inspect: str = "", prepare: str = "select 1"
+    ) -> Outcome:
+        """Run ``statement`` as ``actor``; undone before the next one.
+
+        ``prepare`` comes before it and ``inspect`` after it, both with full rights.
+
+        Raises:
+            psycopg.OperationalError: when the connection is lost.
+        """
+        self.count += 1
+        identity = statement_identity(self.declaration, actor)
+        script = f"{prepare}; {identity}; set local role {_name(actor.role)}; {statement}"
+        if inspect:
+            script += f"; reset role; {inspect}"
+        return self._run(script, 4, bool(inspect))
+
+    def inside(self, actor: Actor, query: str) -> list[Any]:
+        """Run a query with full rights and the claims of ``actor``: its one row, or an empty list.
+
+        Raises:
+            ValueError: when the database refuses it; says why.
+        """
+        outcome = self._run(f"{statement_identity(self.declaration, actor)}; {query}", 2, False)
+        if outcome.sqlstate:
+            raise ValueError(f"{outcome.message} [{outcome.sqlstate}]")
+        return list(outcome.result[0]) if outcome.result else []
+
+    @contextlib.contextmanager
+    def altered(self, change: str) -> Iterator[list[Any] | None]:
+        """Inside the block a change made with full rights stands: its rows; None when it was refused."""
+        self.connection.execute(b"rollback to savepoint probe; savepoint variant")
+        try:
+            rows: list[Any] | None = self.connection.execute(change.encode()).fetchall()
+        except psycopg.Error as error:
+            _raise_if_lost(error)
+            rows = None
+            self.connection.execute(b"rollback to savepoint variant")
+        self.connection.execute(b"savepoint probe")  # the inner one: what it undoes ends here
+        yield rows
+        self.connection.execute(b"rollback to savepoint variant; release savepoint variant")
+
+    def _run(self, script: str, position: int, inspected: bool) -> Outcome:
+        try:
+            cursor = self.connection.execute(f"rollback to savepoint probe; {script}".encode())
+            for _ in range(position):
+                cursor.nextset()
+            rows, result = max(cursor.rowcount, 0), cursor.fetchall() if cursor.description else []
+            seen: list[Any] = []
+            if inspected:
+                cursor.nextset()
+                cursor.nextset()
+                seen = cursor.fetchall() if cursor.description else []
+            return Outcome(rows, result=result, seen=seen)
+        except psycopg.Error as error:
+            _raise_if_lost(error)
+            message = (error.diag.message_primary or str(error)).strip()
+            return Outcome(sqlstate=error.diag.sqlstate or "XX000", message=message)
+
+
+def statement_identity(declaration: Declaration, actor: Actor) -> str:
+    """SQL that makes the session's claims those of ``actor``."""
+    settings = {"request.jwt.claims": actor.token, "request.jwt.claim.sub": actor.user or ""}
+    settings |= {
+        name: value.replace("{user}", actor.user or "") for name, value in declaration.settings.items()
+    }
+    calls = ", ".join(f"set_config({literal(k)}, {literal(v)}, true)" for k, v in settings.items())
+    return f"select {calls}"
+
+
+def _raise_if_lost(error: psycopg.Error) -> None:
+    state = error.diag.sqlstate or ""
+    if not state or state.startswith(_OUTAGES):
+        raise psycopg.OperationalError(str(error)) from error
+
+
+def _name(role: str) -> str:
+    return '"' + role.replace('"', '""') + '"'

@@ -1,0 +1,43 @@
+"""What the catalogue alone gives away. Each rule is a small function from the catalogue to findings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from harness.database import static_functions, static_relations, static_roles, static_storage
+from harness.database.catalogue import Catalogue
+from harness.database.declaration import Declaration
+from harness.database.findings import Found
+
+__all__ = ["RULES", "findings"]
+
+StaticRule = Callable[[Catalogue, Declaration], Iterator[Found]]
+
+RULES: tuple[StaticRule, ...] = (
+    static_relations.undeclared,
+    static_relations.absent,
+    static_relations.row_security,
+    static_relations.grants,
+    static_relations.views,
+    static_relations.unprotected,
+    static_relations.policies,
+    static_functions.exposed,
+    static_functions.search_path,
+    static_functions.leakproof,
+    static_functions.reach_out,
+    static_functions.identity,
+    static_functions.dynamic_sql,
+    static_functions.signup,
+    static_roles.callers,
+    static_roles.schemas,
+    static_roles.defaults,
+    static_roles.sequences,
+    static_roles.publications,
+    static_storage.buckets,
+    static_storage.policies,
+)
+
+
+def findings(catalogue: Catalogue, declaration: Declaration) -> list[Found]:
+    """Everything that the rules find, in the order of the rules."""
+    return [found for rule in RULES for found in rule(catalogue, declaration)]

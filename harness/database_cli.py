@@ -1,0 +1,154 @@
+"""`harness db check | declare | sweep`: any PostgreSQL, held against a declaration."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+import psycopg
+import typer
+from rich.console import Console
+
+from harness.database.findings import Found, Report
+from harness.db_cli import app
+
+__all__ = ["app"]
+
+console = Console(highlight=False, emoji=False, soft_wrap=True)
+
+Dsn = Annotated[
+    str,
+    typer.Option(
+        "--dsn",
+        envvar="HARNESS_DSN",
+        show_envvar=True,
+        help="Connection string or URL; keep its password in PGPASSWORD or PGPASSFILE.",
+    ),
+]
+DeclarationFile = Annotated[Path, typer.Option("--declaration", help="The declaration: who may do what.")]
+_ROOT = Path(__file__).resolve().parent.parent
+_DECLARATION = Path("supabase/declaration.yaml")
+
+
+@app.command()
+def check(
+    dsn: Dsn,
+    declaration: DeclarationFile = _DECLARATION,
+    migrations: Annotated[
+        Path | None, typer.Option(help="Migrations: findings name their file and line.")
+    ] = None,
+    sarif: Annotated[Path | None, typer.Option(help="Also write the findings as SARIF 2.1.0.")] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Also write the report as JSON.")] = None,
+    static: Annotated[bool, typer.Option("--static", help="Read only: plant and try nothing.")] = False,
+    advisors: Annotated[
+        bool,
+        typer.Option("--advisors", help="Also ask the Supabase CLI's advisors (make setup installs it)."),
+    ] = False,
+    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds that one statement may take.")] = 5.0,
+) -> None:
+    """Read the database, try what must not work, undo it, and say what was found.
+
+    Exit code 0: it holds. 1: something was found. 2: nothing was found, but not everything could be proven.
+    3: the database did not answer. 4: the declaration is wrong.
+    """
+    from harness.database.check import Options
+    from harness.database.check import check as run
+    from harness.database.declaration import load
+    from harness.database.sarif import located, write_json, write_sarif
+
+    wanted = load(declaration)
+    if not static:
+        console.print("plants users and rows inside one transaction, which is rolled back: nothing stays")
+    try:
+        report = run(dsn, wanted, Options(dynamic=not static, timeout=timeout))
+    except psycopg.OperationalError as error:
+        console.print(f"[red]unreachable[/]  {_first_line(error)}", markup=True)
+        raise typer.Exit(3) from None
+    if advisors:
+        report.found += _advised(dsn, report)
+    report.found = located(report.found, migrations)
+    if sarif:
+        write_sarif(report, sarif)
+    if json_file:
+        write_json(report, json_file)
+    _print(report)
+    raise typer.Exit(1 if report.found else 2 if report.gaps else 0)
+
+
+@app.command()
+def declare(
+    dsn: Dsn,
+    output: Annotated[Path, typer.Option(help="Where to write it; - for standard output.")] = Path("-"),
+    schemas: Annotated[
+        list[str] | None, typer.Option("--schema", help="An exposed schema; several times.")
+    ] = None,
+) -> None:
+    """Write a first declaration from what the database allows now, for a person to correct."""
+    from harness.database.declare import declared_text
+
+    try:
+        text = declared_text(dsn, tuple(schemas or ()))
+    except psycopg.OperationalError as error:
+        console.print(f"[red]unreachable[/]  {_first_line(error)}", markup=True)
+        raise typer.Exit(3) from None
+    if str(output) == "-":
+        typer.echo(text, nl=False)
+        return
+    output.write_text(text, encoding="utf-8")
+    console.print(f"written: {output}; read it: it says what is allowed, not what is meant")
+
+
+@app.command()
+def sweep(dsn: Dsn, declaration: DeclarationFile = _DECLARATION) -> None:
+    """Remove planted users (`probe-…@probe.invalid`) of a killed run on another machine, and their rows.
+
+    Not while a checklist runs on the same database: it would lose the rows that it has just planted.
+    """
+    from harness.database.data_api import swept_users
+    from harness.database.declaration import load
+
+    try:
+        removed = swept_users(dsn, load(declaration))
+    except psycopg.OperationalError as error:
+        console.print(f"[red]unreachable[/]  {_first_line(error)}", markup=True)
+        raise typer.Exit(3) from None
+    console.print(f"removed: {removed} planted users")
+
+
+def _advised(dsn: str, report: Report) -> list[Found]:
+    """What Supabase's advisors say beyond the report."""
+    from harness.database.advisors import advice, without_duplicates
+    from harness.providers.supabase_cli import SupabaseCli, Target, asked_advisors
+
+    with tempfile.TemporaryDirectory() as state:
+        lints = asked_advisors(SupabaseCli(_ROOT, Path(state)), Target.from_dsn(dsn))
+    found, _ = advice(lints)
+    return without_duplicates(found, report.found)
+
+
+def _print(report: Report) -> None:
+    for found in report.found:
+        style = "red" if found.severity == "error" else "yellow"
+        roles = f" as {', '.join(found.roles)}" if found.roles else ""
+        console.print(f"[{style}]{found.severity}[/]  ", end="")
+        console.print(f"{found.rule}  {found.object}{roles}", markup=False)
+        lines = [("observed", found.what), ("expected", found.expected)]
+        lines += [("proof", proof) for proof in found.proofs[:3]]
+        lines += [("to do", found.fix)] + ([("defined", found.source)] if found.source else [])
+        for label, text in lines:
+            console.print(f"    {label:<9} {text}", markup=False)
+    for gap in report.gaps:
+        console.print("[yellow]not proven[/]  ", end="")
+        console.print(str(gap), markup=False)
+    count = f"{report.tables} tables and buckets, {report.probes} tries"
+    if report.holds:
+        console.print(f"[green]holds[/]  {count}: nothing found")
+    else:
+        console.print(f"{len(report.found)} found, {len(report.gaps)} not proven; {count}")
+
+
+def _first_line(error: Exception) -> str:
+    from harness.secrets import redact
+
+    return redact(str(error).strip().partition("\n")[0])

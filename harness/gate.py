@@ -1,0 +1,147 @@
+"""May this release enter this environment? A pure function: what is known goes in, every reason against it
+comes out. Deny by default: the gate opens only when there is no reason left.
+
+harness.gate_evidence    what the predecessor's evidence must say
+harness.approval         whose approvals count
+harness.promotion        gathers what is known, and uses a decision once
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from harness.approval import judge_approvals
+from harness.artefacts import IMAGE, TREE
+from harness.attestation.statement import Statement, TestResult
+from harness.environment import Environment
+from harness.environment.gate import Freeze
+from harness.errors import Problem
+from harness.gate_evidence import SKEW_SECONDS, Demands, Sealed, judge_evidence
+from harness.release import Release
+
+__all__ = [
+    "SKEW_SECONDS",
+    "Decision",
+    "Known",
+    "approved_level",
+    "decide",
+    "promotion_id",
+    "required_artefacts",
+]
+
+_DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+
+
+@dataclass(frozen=True)
+class Known:
+    """Everything that a decision follows from.
+
+    ``expected`` are the tests that the predecessor must have passed, read from the feature files;
+    ``configuration`` is name: digest of the files that must have configured it; ``used`` is promotion: when
+    and by whom it was used.
+    """
+
+    environment: Environment
+    release: Release
+    evidence: Sealed | None
+    approvals: Sequence[bytes]
+    expected: Collection[str]
+    configuration: Mapping[str, str]
+    used: Mapping[str, str]
+    now: dt.datetime
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What the gate says. ``statement`` is the evidence, once its signature was verified."""
+
+    environment: str
+    promotion: str
+    reasons: tuple[Problem, ...]
+    approved_by: tuple[str, ...] = ()
+    statement: Statement[TestResult] | None = field(default=None, repr=False)
+
+    @property
+    def open(self) -> bool:
+        """Whether the release may enter."""
+        return not self.reasons
+
+
+def promotion_id(environment: str, release: Release, evidence: Sealed | None) -> str:
+    """Names one use of one piece of evidence about one release: 32 hexadecimal digits."""
+    proof = evidence.digest if evidence else ""
+    return hashlib.sha256(f"{environment}\0{release.digest}\0{proof}".encode()).hexdigest()[:32]
+
+
+def approved_level(count: int) -> str:
+    """What a signed decision says when ``count`` people have approved."""
+    return f"APPROVED_BY_{count}"
+
+
+def required_artefacts(environment: Environment) -> set[str]:
+    """The artefacts without which ``environment`` cannot be deployed."""
+    return {*TREE} | ({IMAGE} if environment.gateway.provider != "local" else set())
+
+
+def decide(known: Known) -> Decision:
+    """Whether the release may enter, and every reason why not, each with what to do."""
+    environment = known.environment
+    promotion = promotion_id(environment.environment, known.release, known.evidence)
+    reasons = [*_frozen(environment.gate.freezes, known.now)]
+    if environment.predecessor is None:
+        return Decision(environment.environment, promotion, tuple(reasons))
+    reasons += _release(environment, known.release)
+    if promotion in known.used:
+        what = f"promotion {promotion} was used already: {known.used[promotion]}"
+        hint = f"evidence counts once; run the checklists of {environment.predecessor} again"
+        reasons.append(Problem("gate.promotion", what, hint))
+    demands = Demands(
+        environment.environment,
+        environment.predecessor,
+        environment.gate,
+        known.expected,
+        known.configuration,
+    )
+    statement, problems = judge_evidence(known.evidence, demands, known.release, known.now)
+    reasons += problems
+    approved_by: list[str] = []
+    if environment.gate.approvals and known.evidence:
+        approved_by, problems = judge_approvals(
+            environment, known.approvals, promotion, known.release, known.evidence, statement, known.now
+        )
+        reasons += problems
+    return Decision(
+        environment.environment, promotion, tuple(dict.fromkeys(reasons)), tuple(approved_by), statement
+    )
+
+
+def _release(environment: Environment, release: Release) -> list[Problem]:
+    name = environment.environment
+    reasons = [
+        Problem("gate.release", f"the release has no {artefact}: {release.missing.get(artefact, 'none')}")
+        for artefact in sorted(required_artefacts(environment) - set(release.artefacts))
+    ]
+    if release.source.dirty:
+        changed = ", ".join(release.source.changed[:5])
+        what = f"the release was made from a tree with uncommitted changes ({changed})"
+        reasons.append(Problem("gate.release", what, f"commit them: {name} runs only what a commit names"))
+    if not release.source.commit:
+        what = "the release was made outside a repository: no commit names it"
+        reasons.append(Problem("gate.release", what, "make it in a git checkout"))
+    return reasons
+
+
+def _frozen(freezes: Sequence[Freeze], now: dt.datetime) -> list[Problem]:
+    today = _DAYS[now.astimezone(dt.UTC).weekday()]
+    reasons = []
+    for freeze in freezes:
+        begun = freeze.starts is None or now >= freeze.starts
+        over = freeze.ends is not None and now >= freeze.ends
+        if begun and not over and (not freeze.days or today in freeze.days):
+            until = f"until {freeze.ends:%Y-%m-%d %H:%M %Z}" if freeze.ends else "today"
+            what = f"nothing is let in {until}: {freeze.reason}"
+            reasons.append(Problem("gate.freezes", what, "wait, or change the freeze by a reviewed commit"))
+    return reasons

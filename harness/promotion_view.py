@@ -1,0 +1,195 @@
+"""What somebody must see before they approve: the verdict, what would change, and the way back."""
+
+from __future__ import annotations
+
+import difflib
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.attestation.statement import TestResult
+from harness.errors import Problem
+from harness.gate import Decision
+from harness.gate_evidence import Sealed
+from harness.history import Running
+from harness.promotion import Promotion, environment_file
+from harness.release import Release
+
+__all__ = ["MigrationChange", "View", "look", "meaning", "short", "waived", "way_back"]
+
+NEW = "new"
+
+_SECONDS = 5.0
+_COMMITS = 30
+
+
+@dataclass(frozen=True)
+class MigrationChange:
+    """A migration that would run, or is not what it was. ``reverse``: whether a rollback is written."""
+
+    file: str
+    kind: str
+    sql: str
+    reverse: bool
+
+    @property
+    def told(self) -> str:
+        """What it is, in words."""
+        reverse = "can be reversed" if self.reverse else "has no reverse"
+        return f"{self.kind}, {reverse}" if self.kind == NEW else self.kind
+
+
+@dataclass(frozen=True)
+class View:
+    """Everything that the decision page shows."""
+
+    environment: str
+    predecessor: str
+    release: Release
+    decision: Decision
+    evidence: Sealed | None
+    running: Running | None
+    migrations: tuple[MigrationChange, ...]
+    configuration: tuple[str, ...]
+    commits: tuple[str, ...]
+
+    @property
+    def blocking(self) -> tuple[Problem, ...]:
+        """The reasons that no approval would remove."""
+        return tuple(reason for reason in self.decision.reasons if reason.where != "gate.approvals")
+
+    @property
+    def verdict(self) -> str:
+        """GO: the gate is open; WAITS: only for an approval; NO-GO."""
+        if self.decision.open:
+            return "GO"
+        return "NO-GO" if self.blocking else "WAITS"
+
+    @property
+    def result(self) -> TestResult | None:
+        """What the evidence says; None unless its signature was verified."""
+        return self.decision.statement.predicate if self.decision.statement else None
+
+    @property
+    def artefacts(self) -> list[tuple[str, str, str]]:
+        """Name, digest that runs there now (empty: none), and that would run; what changes comes first."""
+        now = self.running.release.subjects if self.running else {}
+        rows = [
+            (name, now.get(name, ""), self.release.subjects.get(name, ""))
+            for name in sorted({*now, *self.release.subjects})
+        ]
+        return sorted(rows, key=lambda row: row[1] == row[2])
+
+
+def look(promotion: Promotion, decision: Decision, running: Running | None) -> View:
+    """The view of ``promotion``, about which the gate has just said ``decision``."""
+    root, release = promotion.root, promotion.release
+    name, _ = environment_file(root, promotion.environment.environment)
+    text = (root / name).read_text(encoding="utf-8")
+    before = running.release if running else None
+    return View(
+        environment=promotion.environment.environment,
+        predecessor=promotion.environment.predecessor or "",
+        release=release,
+        decision=decision,
+        evidence=promotion.evidence,
+        running=running,
+        migrations=tuple(_migrations(root, release, before)),
+        configuration=tuple(_diff(running.environment_file, text)) if running else (),
+        commits=tuple(_commits(root, before, release)),
+    )
+
+
+def _migrations(root: Path, release: Release, before: Release | None) -> list[MigrationChange]:
+    applied = before.migrations if before else {}
+    changes = []
+    for file, digest in release.migrations.items():
+        if applied.get(file) == digest:
+            continue
+        kind = "edited after it had been applied" if file in applied else NEW
+        path = root / "supabase" / "migrations" / file
+        sql = path.read_text(encoding="utf-8") if path.is_file() else ""
+        changes.append(MigrationChange(file, kind, sql, (root / "supabase" / "rollbacks" / file).is_file()))
+    gone = [file for file in applied if file not in release.migrations]
+    return changes + [
+        MigrationChange(file, "applied there, and not in this release", "", False) for file in gone
+    ]
+
+
+def _diff(before: str, after: str) -> Sequence[str]:
+    """What changes between two environment files, in lines, with a line around each."""
+    lines = difflib.unified_diff(
+        before.splitlines(), after.splitlines(), "runs there now", "would run", "", "", 1, ""
+    )
+    return list(lines)
+
+
+def _commits(root: Path, before: Release | None, release: Release) -> list[str]:
+    """The commits between the two releases, where git knows both."""
+    if before is None or not before.source.commit or before.source.commit == release.source.commit:
+        return []
+    span = f"{before.source.commit}..{release.source.commit}"
+    argv = [
+        "git",
+        "-c",
+        f"safe.directory={root.resolve()}",
+        "-C",
+        str(root),
+        "log",
+        "--oneline",
+        "--no-decorate",
+    ]
+    try:
+        done = subprocess.run(
+            [*argv, f"-{_COMMITS}", span], capture_output=True, text=True, timeout=_SECONDS, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return []
+    return done.stdout.splitlines() if done.returncode == 0 else []
+
+
+def meaning(view: View) -> str:
+    """The verdict in a sentence."""
+    if view.verdict == "GO":
+        by = ", ".join(view.decision.approved_by)
+        return f"{view.release.name} may enter {view.environment}" + (f": approved by {by}." if by else ".")
+    if view.verdict == "WAITS":
+        return f"{view.release.name} may enter {view.environment} as soon as it is approved."
+    count = len(view.blocking)
+    reasons = "one reason" if count == 1 else f"{count} reasons"
+    return f"{view.release.name} may not enter {view.environment}: {reasons} against it."
+
+
+def way_back(view: View) -> list[tuple[str, str]]:
+    """Component: what to do when it goes wrong."""
+    if view.running is None:
+        first = f"nothing has passed in {view.environment} before: there is no release to go back to"
+        return [("first release", first)]
+    old = view.running.release
+    reverses = [m.file for m in reversed(view.migrations) if m.kind == NEW and m.reverse]
+    stuck = [m.file for m in view.migrations if m.kind == NEW and not m.reverse]
+    database = f"apply supabase/rollbacks/{', '.join(reverses)}" if reverses else "nothing to reverse"
+    if stuck:
+        database = f"{', '.join(stuck)} has no reverse: restore the newest backup"
+    return [
+        (
+            "web app",
+            f"serve the previous deployment again (web-build {short(old.artefacts.get('web-build', '?'))})",
+        ),
+        ("gateway", f"deploy the image again: {old.image or 'none is known'}"),
+        ("database", database),
+        ("inference", f"start again with the configuration of commit {old.source.commit[:12] or '?'}"),
+    ]
+
+
+def waived(result: TestResult) -> list[str]:
+    """Every waiver of the run, and every test that passed only by one."""
+    listed = [f"{w.check} by {w.owner} until {w.expires}: {w.reason}" for w in result.waivers]
+    return [*listed, *result.warned_tests]
+
+
+def short(digest: str) -> str:
+    """The start of a digest, for people."""
+    kind, separator, value = digest.partition(":")
+    return f"{kind}:{value[:12]}" if separator else digest[:16]

@@ -1,0 +1,56 @@
+"""The decision page in Markdown: what a pipeline shows as the summary of a job."""
+
+from __future__ import annotations
+
+import re
+
+from harness.promotion_view import View, meaning, short, waived, way_back
+
+__all__ = ["markdown"]
+
+
+def markdown(view: View) -> str:
+    """The decision page in Markdown."""
+    lines = [
+        f"# {view.verdict}: {_plain(view.release.name)} into {view.environment}",
+        "",
+        meaning(view),
+        "",
+    ]
+    if view.decision.reasons:
+        lines += ["## " + ("What it waits for" if view.verdict == "WAITS" else "Why not"), ""]
+        lines += [
+            f"- {_plain(r.what)}" + (f" *({_plain(r.hint)})*" if r.hint else "")
+            for r in view.decision.reasons
+        ]
+        lines.append("")
+    if result := view.result:
+        counted = f"{len(result.passed_tests)} of {len(result.expected_tests)} tests passed"
+        proven = f"{_plain(result.environment)} by run {_plain(result.run)}, by {_plain(result.by)}"
+        lines += [f"Proven in {proven}, {result.finished_on}: {counted}.", ""]
+        lines += [f"- waived: {_plain(text)}" for text in waived(result)]
+    lines += ["## What changes", "", "| Artefact | Runs there now | Would run |", "|---|---|---|"]
+    for name, old, new in view.artefacts:
+        shown = "unchanged" if old == new else f"`{short(old) or 'none'}`"
+        lines.append(f"| {name} | {shown} | `{short(new) or 'none'}` |")
+    for m in view.migrations:
+        summary = f"<details><summary>{_plain(m.file)}: {m.told}</summary>"
+        lines += ["", summary, "", *_fenced("sql", m.sql), "", "</details>"]
+    if view.configuration:
+        lines += ["", "## Configuration", "", *_fenced("diff", "\n".join(view.configuration))]
+    lines += ["", "## If it goes wrong", "", "| Part | What to do |", "|---|---|"]
+    lines += [f"| {what} | {_plain(how)} |" for what, how in way_back(view)]
+    return "\n".join(lines) + "\n"
+
+
+def _fenced(language: str, text: str) -> list[str]:
+    """A block that no line of ``text`` can end."""
+    longest = max((len(run) for run in re.findall("`+", text)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return [f"{fence}{language}", text.rstrip("\n"), fence]
+
+
+def _plain(text: str) -> str:
+    """Text that Markdown and HTML take as text."""
+    escaped = re.sub(r"([\\`*_\[\]|])", r"\\\1", " ".join(text.split()))
+    return escaped.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
