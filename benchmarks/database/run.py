@@ -23,12 +23,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psycopg
-from harness.providers.local.bootstrap import bootstrap, scratch_database, set_passwords
 from psycopg.conninfo import conninfo_to_dict
 
 from harness.database.check import Options, check
 from harness.database.declaration import load, parse
 from harness.providers.local.postgres import EmbeddedPostgres
+from harness.providers.selfhosted.bootstrap import bootstrap, scratch_database, set_passwords
 from harness.providers.supabase_cli import SupabaseCli, Target, advisors
 from harness.secrets import Secret
 from tests.corpus import DECLARATION, SCHEMA, mutations
@@ -38,7 +38,6 @@ ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / ".harness" / "benchmarks" / "database.json"
 GUIDE = ROOT / "docs" / "database-checks.md"
 BEGIN, END = "<!-- benchmarks: begin -->", "<!-- benchmarks: end -->"
-BASELINE = ROOT / "harness" / "providers" / "local" / "baseline"
 
 Said = frozenset[str]
 

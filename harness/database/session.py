@@ -37,8 +37,6 @@ class Outcome:
     @property
     def policy_error(self) -> bool:
         """Whether something in a policy or function broke, rather than refused."""
-        if self.sqlstate == "22P02" and self.message.endswith(': ""'):
-            return False  # the id of a caller without a token: an auth.uid() of one's own may not expect it
         return self.sqlstate[:2] in ("42", "22", "21", "54", "53", "2F") and not self.refused
 
     @property
@@ -80,7 +78,11 @@ class Session:
         script = f"{prepare}; {identity}; set local role {_name(actor.role)}; {statement}"
         if inspect:
             script += f"; reset role; {inspect}"
-        return self._run(script, 4, bool(inspect))
+        outcome = self._run(script, 4, bool(inspect))
+        if actor.user is None and outcome.sqlstate == "22P02" and outcome.message.endswith(': ""'):
+            # no token, hence no id: an auth.uid() of one's own may not expect that, and lets nobody in
+            return Outcome(sqlstate=REFUSED, message=outcome.message)
+        return outcome
 
     def inside(self, actor: Actor, query: str) -> list[Any]:
         """Run a query with full rights and the claims of ``actor``: its one row, or an empty list.

@@ -12,15 +12,18 @@ import contextlib
 import hashlib
 import os
 import secrets
+import select
 import shlex
 import socket
 import subprocess
 import tempfile
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from harness.environment.machines import Machine, Machines
 from harness.errors import HarnessError, Unreachable
@@ -123,10 +126,14 @@ class Files:
 
 
 class Conversation:
-    """A program on a machine that answers in lines."""
+    """A program on a machine that answers in lines.
+
+    Pipes are read with a deadline: ssh's master holds them too, so they may stay open when ssh itself ends.
+    """
 
     def __init__(self, machine: str, process: subprocess.Popen[bytes]) -> None:
         self._machine, self._process = machine, process
+        self._read = b""
 
     def say(self, data: bytes) -> None:
         """Send ``data`` (whole lines).
@@ -148,15 +155,16 @@ class Conversation:
         Raises:
             Unreachable: when none comes.
         """
-        watch = threading.Timer(seconds, self._process.kill)
-        watch.start()
-        try:
-            said = self._process.stdout.readline() if self._process.stdout else b""
-        finally:
-            watch.cancel()
-        if not said:
-            raise Unreachable(self._machine, self._last_words())
-        return said
+        deadline = time.monotonic() + seconds
+        while b"\n" not in self._read:
+            more = _available(self._process.stdout, deadline - time.monotonic())
+            if more is None:
+                raise Unreachable(self._machine, f"no answer within {seconds:g} s")
+            if not more:
+                raise Unreachable(self._machine, self._last_words())
+            self._read += more
+        said, _, self._read = self._read.partition(b"\n")
+        return said + b"\n"
 
     @property
     def ended(self) -> bool:
@@ -164,8 +172,15 @@ class Conversation:
         return self._process.poll() is not None
 
     def _last_words(self) -> str:
-        self._process.kill()
-        return _reason(self._process.stderr.read() if self._process.stderr else b"")
+        return _reason(_available(self._process.stderr, 1.0) or b"")
+
+
+def _available(pipe: IO[bytes] | None, seconds: float) -> bytes | None:
+    """What can be read from ``pipe`` within ``seconds``; empty: it has ended; None: nothing came."""
+    if pipe is None:
+        return b""
+    ready, _, _ = select.select([pipe], [], [], max(0.0, seconds))
+    return os.read(pipe.fileno(), 1 << 16) if ready else None
 
 
 class Remote:

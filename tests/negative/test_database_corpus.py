@@ -8,13 +8,13 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from harness.providers.local.bootstrap import scratch_database
 from psycopg import sql
 
 from harness.database.check import Options, check_connection
 from harness.database.declaration import load, parse
 from harness.database.declare import declared_text
 from harness.database.findings import Report
+from harness.providers.selfhosted.bootstrap import scratch_database
 from tests.corpus import DECLARATION, SCHEMA, SILENT, Mutation, mutations
 from tests.pg_fixture import Cluster
 

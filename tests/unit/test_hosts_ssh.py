@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import testinfra
 
 from harness.errors import Unreachable
 from harness.hosts.ssh import CommandFailed, CommandResult, Remote
@@ -171,3 +173,53 @@ def test_the_key_is_for_its_owner_alone_and_in_no_argument(remote: Remote) -> No
     assert key.stat().st_uid == os.getuid()
     secret = key.read_text().splitlines()[1]
     assert not any(secret in part for part in remote._argv("one"))
+
+
+def test_a_program_is_talked_with_line_by_line(remote: Remote) -> None:
+    with remote.talking("one", ["sh", "-c", "read a; echo got $a; read b; echo then $b"]) as talk:
+        talk.say(b"this\n")
+        assert talk.line(30) == b"got this\n"
+        talk.say(b"that\n")
+        assert talk.line(30) == b"then that\n"
+
+
+def test_a_program_that_ends_or_hangs_is_unreachable_in_its_own_words(remote: Remote) -> None:
+    with remote.talking("one", ["sh", "-c", "echo broken >&2; exit 3"]) as talk:
+        with pytest.raises(Unreachable, match="one: broken"):
+            talk.line(30)
+        with pytest.raises(Unreachable, match="one: "):
+            for _ in range(1000):  # until the pipe is known to be closed
+                talk.say(b"x" * 65536)
+    with (
+        remote.talking("one", ["sleep", "600"]) as talk,
+        pytest.raises(Unreachable, match=r"one: no answer within 0\.2 s"),
+    ):
+        talk.line(0.2)
+
+
+def test_a_new_login_does_not_use_the_connection_that_stands(
+    pair: tuple[Remote, dict[str, Server]],
+) -> None:
+    remote, running = pair
+    assert remote.login_anew("one")
+    remote.run("one", ["true"])
+    running["one"].process.terminate()
+    running["one"].process.wait(30)
+    assert remote.run("one", ["true"]).status == 0  # over the connection that stands
+    with pytest.raises(Unreachable, match="one: "):
+        remote.login_anew("one")
+
+
+def test_other_tools_can_use_our_connections(remote: Remote) -> None:
+    used = remote.script("one", "echo $SSH_CONNECTION").text
+    argv = ["ssh", "-F", str(remote.configuration("one")), "one", "echo $SSH_CONNECTION"]
+    done = subprocess.run(argv, capture_output=True, text=True, check=True)
+    assert done.stdout == used
+
+
+def test_testinfra_asks_over_our_connection(remote: Remote, tmp_path: Path) -> None:
+    kept = tmp_path / "kept"
+    kept.write_text("secret")
+    kept.chmod(0o640)
+    host = testinfra.get_host("ssh://one", ssh_config=str(remote.configuration("one")))
+    assert host.file(str(kept)).mode == 0o640
