@@ -175,9 +175,11 @@ class Stack:
             NoProvider: when the environment has no machines.
         """
         remote = self.remote
+        makers = [getattr(provider, "machine_programs", list) for provider in self.providers.values()]
+        units = [str(program.unit) for make in makers for program in make() if program.unit]
         with self._lock:
             if self._fleet is None and self.environment.machines is not None:
-                self._fleet = Fleet(self.environment.machines, remote)
+                self._fleet = Fleet(self.environment.machines, remote, units)
         return _present(self._fleet, "reaches machines")
 
     @property

@@ -15,6 +15,7 @@ from harness.environment.supabase import HostSupabase
 from harness.errors import DeadlineExceeded, NoProvider
 from harness.evidence import Evidence, Finding, judge
 from harness.hosts.facts import HostFacts
+from harness.hosts.fleet import network_unit
 from harness.hosts.matrix import Seen
 from harness.hosts.private_network import status_of
 from harness.providers.machine_programs import MachineProgram
@@ -27,7 +28,6 @@ _MOST_OFFSET_SECONDS = 2.0
 """Tokens are refused when clocks disagree by more than some seconds."""
 _LEAST_FREE = 0.1
 _RESTARTS = ("always", "on-failure", "unless-stopped")
-_NETWORK_UNITS = {"wireguard": "wg-quick@{}.service", "tailscale": "tailscaled.service"}
 
 
 @check("instant.gpu", component="instant")
@@ -109,7 +109,7 @@ def kept_units(stack: Stack) -> Iterator[tuple[str, str, bool]]:
     network = stack.fleet.machines.private_network
     for server in stack.fleet.servers:
         if server.private_address:
-            yield server.name, _NETWORK_UNITS[network.kind].format(network.interface), False
+            yield server.name, network_unit(network), False
 
 
 def _unit(facts: HostFacts, name: str, restarts: bool) -> Iterator[Finding]:

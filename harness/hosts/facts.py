@@ -168,12 +168,18 @@ class HostFacts:
 
     @property
     def units(self) -> dict[str, Unit]:
-        """Every loaded unit by name, and those that were asked for by name."""
+        """The units that were asked for, by name."""
         return {unit["Id"]: _unit(unit) for unit in self.part("units")}
 
     def unit(self, name: str) -> Unit:
-        """The unit ``name``; where systemd does not know it, one that is not ``found``."""
-        return self.units.get(name) or Unit(name, False, "inactive", False, "no", 0, 0, "")
+        """The unit ``name``; where systemd does not know it, one that is not ``found``.
+
+        Raises:
+            UnknownFact: when nobody asked for it.
+        """
+        if name not in self.units:
+            raise UnknownFact(self.machine, "units", f"{name} was not asked for")
+        return self.units[name]
 
     @property
     def listeners(self) -> tuple[Listener, ...]:

@@ -7,24 +7,33 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from harness.environment.machines import Machine, Machines
+from harness.environment.machines import Machine, Machines, PrivateNetwork
 from harness.hosts import firewall_files
 from harness.hosts.facts import Facts
 from harness.hosts.ssh import Remote
 
-__all__ = ["Fleet"]
+__all__ = ["Fleet", "network_unit"]
 
 T = TypeVar("T")
 
 
+_UNITS = (firewall_files.UNIT_NAME, "docker.service", "haproxy.service")
+_NETWORK_UNITS = {"wireguard": "wg-quick@{}.service", "tailscale": "tailscaled.service"}
+
+
+def network_unit(network: PrivateNetwork) -> str:
+    """The systemd unit that makes the private network on a machine."""
+    return _NETWORK_UNITS[network.kind].format(network.interface)
+
+
 class Fleet:
-    """``machines`` over ``remote``. ``units``: those that facts name even where systemd knows none."""
+    """``machines`` over ``remote``. ``units``: of programs that the environment runs there."""
 
     def __init__(self, machines: Machines, remote: Remote, units: Iterable[str] = ()) -> None:
         self.machines, self.remote = machines, remote
         self.facts = Facts(
             remote,
-            units=(firewall_files.UNIT_NAME, *units),
+            units=(*_UNITS, network_unit(machines.private_network), *units),
             files=(firewall_files.RULES, firewall_files.UNIT),
         )
         self._kept: dict[str, Any] = {}

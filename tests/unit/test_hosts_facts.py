@@ -100,7 +100,8 @@ def test_the_clock_lies_between_the_question_and_the_answer() -> None:
 def test_a_unit_that_systemd_does_not_know_is_not_found() -> None:
     seen = told(units=[{"Id": "a.service", "LoadState": "not-found"}])
     assert not seen.unit("a.service").found
-    assert not seen.unit("b.service").found
+    with pytest.raises(UnknownFact, match=r"b\.service was not asked for"):
+        seen.unit("b.service")
 
 
 @pytest.mark.parametrize(
