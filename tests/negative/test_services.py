@@ -27,7 +27,7 @@ CHECKS: dict[str, Check] = {
         processes.weights["instant"],
         database.monitored,
         migrations.recorded,
-        migrations.from_scratch,
+        migration_trials.from_scratch,
         rls.reads,
         service_key.in_logs,
         service_key.in_processes,

@@ -127,6 +127,8 @@ def run(service: Service) -> str:
     return f"""set -eu
 systemctl daemon-reload
 systemctl enable --quiet {service.unit}
-systemctl reset-failed {service.unit} 2>/dev/null || true
+if [ -n "$(systemctl list-units --all --no-legend {service.unit})" ]; then
+  systemctl reset-failed {service.unit}
+fi
 systemctl restart {service.unit}
 """

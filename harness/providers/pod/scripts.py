@@ -160,7 +160,8 @@ def activate(release: str, keep: str = "") -> str:
     """
     return f"""set -eu
 cd {HOME}
-now=$(readlink current || true)
+now=""
+if [ -L current ]; then now=$(readlink current); fi
 if [ "$now" != releases/{release} ]; then
   if [ -n "$now" ]; then ln -sfn "$now" previous.part && mv -T previous.part previous; fi
   ln -sfn releases/{release} current.part
@@ -204,7 +205,9 @@ def _start() -> str:
 mv {_UNIT_FILE}.part {_UNIT_FILE}
 systemctl daemon-reload
 systemctl enable --quiet {UNIT}
-systemctl reset-failed {UNIT} 2>/dev/null || true
+if [ -n "$(systemctl list-units --all --no-legend {UNIT})" ]; then
+  systemctl reset-failed {UNIT}
+fi
 systemctl restart {UNIT}
 """
 
