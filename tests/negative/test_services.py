@@ -9,7 +9,16 @@ import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
-from harness.checks import database, inference, migrations, processes, rls, service_key, topology
+from harness.checks import (
+    database,
+    inference,
+    migration_trials,
+    migrations,
+    processes,
+    rls,
+    service_key,
+    topology,
+)
 from harness.checks.base import Check
 from harness.errors import DeployError
 from harness.evidence import Evidence, Verdict
