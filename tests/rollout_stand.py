@@ -23,9 +23,11 @@ import httpx
 import pytest
 from docker.errors import DockerException, NotFound
 
+from harness.docker_engine import connect
 from harness.environment import Environment
 from harness.environment.gateway import DockerGateway
 from harness.environment.loader import load
+from harness.errors import HarnessError
 from harness.providers.docker import balancer as haproxy
 from harness.providers.docker.balancer import Server, _say, parse_servers
 from harness.providers.docker.engine import Engine, Shape, fingerprints, settings_print
@@ -72,9 +74,9 @@ def why_not() -> str:
     if programs:
         return f"no {' and no '.join(programs)} here (Debian: apt install {' '.join(programs)})"
     try:
-        client = docker.from_env(timeout=10)
-    except DockerException as error:
-        return f"no Docker engine here: {error}"
+        client = connect(timeout=10)
+    except HarnessError as error:
+        return str(error)
     with contextlib.closing(client):
         try:
             client.images.get(BASE)

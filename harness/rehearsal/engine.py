@@ -9,16 +9,14 @@ import contextlib
 import fcntl
 import os
 import shutil
-import socket
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import docker
 import psutil
-from docker.errors import DockerException
-from requests.exceptions import RequestException
 
+from harness.docker_engine import ENGINE_ERRORS, connect
 from harness.errors import HarnessError
 from harness.waiting import wait_until
 
@@ -34,7 +32,6 @@ __all__ = [
     "stop_engine",
 ]
 
-ENGINE_ERRORS = (DockerException, RequestException)
 PACKAGES = {
     "dockerd": "docker.io",
     "iptables": "iptables",
@@ -49,7 +46,6 @@ _KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _CAPABILITIES = {12: "NET_ADMIN", 21: "SYS_ADMIN"}
 """Bits of linux/capability.h that an engine cannot do without."""
-_SOCKET = "unix:///var/run/docker.sock"
 _TITLE = "no rehearsal can be raised on this machine"
 _START_SECONDS = 60.0
 _INSTALL_SECONDS = 600.0
@@ -59,27 +55,6 @@ _LOG = Path("/var/log/harness-dockerd.log")
 
 Say = Callable[[str], None]
 """Called with a short phrase while something goes on."""
-
-
-def connect() -> docker.DockerClient:
-    """A client of the engine that answers now.
-
-    Raises:
-        HarnessError: when none does.
-    """
-    address = os.environ.get("DOCKER_HOST", _SOCKET)
-    if address.startswith("unix://"):  # the SDK would leave its connection open when this fails
-        with socket.socket(socket.AF_UNIX) as probe:
-            try:
-                probe.connect(address.removeprefix("unix://"))
-            except OSError as error:
-                raise HarnessError(f"no Docker engine answers at {address}: {error.strerror}") from None
-    try:
-        client = docker.DockerClient.from_env(timeout=120)
-        client.ping()
-    except ENGINE_ERRORS as error:
-        raise HarnessError(f"no Docker engine answers at {address}: {error}") from None
-    return client
 
 
 def ensure_engine(say: Say, *, keep: bool = False) -> docker.DockerClient:

@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager
 import docker
 from docker.errors import DockerException
 
+from harness.docker_engine import connect
 from harness.environment.gateway import DockerGateway
 from harness.errors import HarnessError, NoProvider, Unreachable
 from harness.hosts.lock import DeployLock, deploy_lock
@@ -139,10 +140,9 @@ def local_engine() -> Iterator[docker.DockerClient]:
         HarnessError: when there is none.
     """
     try:
-        client = docker.from_env(timeout=600)
-        client.ping()
-    except DockerException as error:
+        client = connect(timeout=600)
+    except HarnessError as error:
         hint = "start Docker here, or set DOCKER_HOST; you may need to be in the group docker"
-        raise HarnessError(f"no Docker engine on this machine: {redact(str(error))} ({hint})") from error
+        raise HarnessError(f"{error} ({hint})") from None
     with contextlib.closing(client):
         yield client

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
-import docker
 import psycopg
-from docker.errors import DockerException
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
-from harness.errors import DeployError
+from harness.docker_engine import connect
+from harness.errors import DeployError, HarnessError
 from harness.providers.supabase_cli import SupabaseCli, start
 from harness.secrets import Secret
 
@@ -47,13 +45,11 @@ class ContainerStack:
             DeployError: says where one was looked for, and what needs none.
         """
         try:
-            with contextlib.closing(docker.from_env(timeout=5)) as client:
-                client.ping()
-        except (DockerException, OSError) as error:
-            where = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock")
+            connect(timeout=5).close()
+        except HarnessError as error:
             raise DeployError(
                 "supabase",
-                f"`stack: supabase-cli` runs containers, and no Docker engine answers at {where}: {error}",
+                f"`stack: supabase-cli` runs containers, and {error}",
                 "start Docker, or set `stack: embedded`, which needs none",
             ) from None
 
