@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeVar
 
-from harness.errors import DeployError
+from harness.errors import DeployError, HarnessError
 from harness.hosts.place import Place, There
 from harness.hosts.ssh import Remote
 from harness.providers.base import Process
@@ -154,8 +154,9 @@ class MachinePrograms:
 
     def start(self, program: str) -> None:
         """Start ``program`` on every machine of its, and wait until it is ready."""
-        for one in self._named(program):
-            self._run(one, one.command("start"), seconds=60.0)
+        with contextlib.ExitStack() as everywhere:  # one machine that is away keeps no other from its start
+            for one in reversed(self._named(program)):
+                everywhere.callback(self._run, one, one.command("start"), seconds=60.0)
         for one in self._named(program):
             wait_until(
                 f"{program} on {one.machine}",
@@ -179,8 +180,8 @@ class MachinePrograms:
     @contextlib.contextmanager
     def stopped(self, program: str) -> Iterator[None]:
         """Stopped inside the block; started and ready again after it, whatever happens in it."""
-        self.stop(program)
-        try:
+        try:  # the stop too: it may fail on the second machine, with the first one stopped
+            self.stop(program)
             yield
         finally:
             self.start(program)
@@ -188,16 +189,24 @@ class MachinePrograms:
     @contextlib.contextmanager
     def paused(self, program: str) -> Iterator[None]:
         """Its whole process tree under SIGSTOP inside the block, continued after it."""
-        everywhere = self._named(program)
-        for one in everywhere:
-            self._run(one, one.hang())
+        with contextlib.ExitStack() as everywhere:
+            for one in self._named(program):
+                everywhere.enter_context(self._hung(one))
+            yield
+
+    # --- inside ----------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def _hung(self, program: MachineProgram) -> Iterator[None]:
+        try:
+            self._run(program, program.hang())
+        except HarnessError:  # whether it hangs is not known: an answer may have been lost
+            self._remote().run(program.machine, program.hang(end=True), sudo=True)
+            raise
         try:
             yield
         finally:
-            for one in everywhere:
-                self._run(one, one.hang(end=True))
-
-    # --- inside ----------------------------------------------------------------------------------
+            self._run(program, program.hang(end=True))
 
     def _named(self, name: str) -> list[MachineProgram]:
         found = [program for program in self._programs if program.name == name]

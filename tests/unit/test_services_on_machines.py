@@ -17,6 +17,7 @@ from harness.environment.inference import PodInstant
 from harness.errors import DeployError
 from harness.hosts import packages
 from harness.hosts.place import SeenProcess, descendants
+from harness.hosts.ssh import CommandFailed, CommandResult
 from harness.providers.base import Process
 from harness.providers.everywhere import Everywhere
 from harness.providers.host import scripts as database_scripts
@@ -186,3 +187,47 @@ def test_a_program_is_found_by_its_name_wherever_it_runs() -> None:
     nowhere = Everywhere(None, there)
     with pytest.raises(DeployError, match="no machine runs a program 'web'"):
         nowhere.pid("web")
+
+
+# --- hurting programs on several machines, one of which fails ----------------------------------------
+
+
+class Recording:
+    """In the place of the transport: writes down who was told what; ``fails`` end with status 1."""
+
+    def __init__(self, *fails: tuple[str, str]) -> None:
+        self.fails, self.told = set(fails), []
+
+    def run(self, machine: str, argv: list[str], **_: object) -> CommandResult:
+        self.told.append((machine, argv[1]))
+        status = int((machine, argv[1]) in self.fails)
+        return CommandResult(machine, tuple(argv), status, b"", b"refused" if status else b"")
+
+
+def gateways(remote: Recording) -> MachinePrograms:
+    programs = [
+        MachineProgram("gateway", "gateway", machine, container="gateway", ready=lambda: True)
+        for machine in ("gateway-1", "gateway-2")
+    ]
+    return MachinePrograms(lambda: remote, programs)  # type: ignore[arg-type,return-value]
+
+
+def test_a_pause_that_fails_on_the_second_machine_is_ended_on_the_first() -> None:
+    remote = Recording(("gateway-2", "pause"))
+    with pytest.raises(CommandFailed, match="gateway-2"), gateways(remote).paused("gateway"):
+        raise AssertionError("the block was entered although one machine was not paused")
+    assert remote.told[-2:] == [("gateway-2", "unpause"), ("gateway-1", "unpause")]
+
+
+def test_a_stop_that_fails_on_the_second_machine_is_followed_by_a_start_on_both() -> None:
+    remote = Recording(("gateway-2", "stop"))
+    with pytest.raises(CommandFailed, match="gateway-2"), gateways(remote).stopped("gateway"):
+        raise AssertionError("the block was entered although one machine was not stopped")
+    assert remote.told[-2:] == [("gateway-1", "start"), ("gateway-2", "start")]
+
+
+def test_a_machine_that_does_not_start_its_program_keeps_no_other_from_it() -> None:
+    remote = Recording(("gateway-1", "start"))
+    with pytest.raises(CommandFailed, match="gateway-1"):
+        gateways(remote).start("gateway")
+    assert ("gateway-2", "start") in remote.told
