@@ -20,7 +20,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from harness.errors import DeployError, Unreachable
-from harness.hosts.ssh import Conversation, Remote
+from harness.hosts.conversation import Conversation
+from harness.hosts.ssh import Remote
 from harness.provenance import who
 
 __all__ = ["LEASE_SECONDS", "DeployLock", "Holder", "deploy_lock", "holder"]

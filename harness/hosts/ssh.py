@@ -12,66 +12,28 @@ import contextlib
 import hashlib
 import os
 import secrets
-import select
 import shlex
 import socket
 import subprocess
 import tempfile
 import threading
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 from harness.environment.machines import Machine, Machines
 from harness.errors import HarnessError, Unreachable
-from harness.secrets import Secret, redact
+from harness.hosts.commands import CommandFailed, CommandResult, last_words
+from harness.hosts.conversation import Conversation
+from harness.secrets import Secret
 from harness.waiting import wait_until
 
-__all__ = ["CommandFailed", "CommandResult", "Conversation", "Remote", "ssh_argv", "ssh_configuration"]
+__all__ = ["CommandFailed", "CommandResult", "Remote", "ssh_argv", "ssh_configuration"]
 
 CONNECT_SECONDS = 5
 _SSH_FAILED = 255
 """ssh's own exit status when it could not connect or log in; commands of ours never use it."""
-
-
-@dataclass(frozen=True)
-class CommandResult:
-    """What a command on a machine printed, and its exit status."""
-
-    machine: str
-    argv: tuple[str, ...]
-    status: int
-    stdout: bytes
-    stderr: bytes
-
-    @property
-    def text(self) -> str:
-        """Standard output as text."""
-        return self.stdout.decode("utf-8", "replace")
-
-    def require(self) -> CommandResult:
-        """This result, if the command succeeded.
-
-        Raises:
-            CommandFailed: naming machine, command and its last words.
-        """
-        if self.status:
-            raise CommandFailed(self)
-        return self
-
-
-class CommandFailed(HarnessError):
-    """A command on a machine ended with another status than 0."""
-
-    def __init__(self, result: CommandResult) -> None:
-        self.result = result
-        said = redact(result.stderr.decode("utf-8", "replace").strip())[-400:]
-        super().__init__(
-            f"{result.machine}: `{shlex.join(result.argv)}` ended with {result.status}: {said}"
-        )
 
 
 def ssh_argv(machine: Machine, user: str, files: Files) -> list[str]:
@@ -125,64 +87,6 @@ class Files:
         return self.sockets / machine.name
 
 
-class Conversation:
-    """A program on a machine that answers in lines.
-
-    Pipes are read with a deadline: ssh's master holds them too, so they may stay open when ssh itself ends.
-    """
-
-    def __init__(self, machine: str, process: subprocess.Popen[bytes]) -> None:
-        self._machine, self._process = machine, process
-        self._read = b""
-
-    def say(self, data: bytes) -> None:
-        """Send ``data`` (whole lines).
-
-        Raises:
-            Unreachable: when the program has ended.
-        """
-        pipe = self._process.stdin
-        try:
-            if pipe is not None:
-                pipe.write(data)
-                pipe.flush()
-        except BrokenPipeError:
-            raise Unreachable(self._machine, self._last_words()) from None
-
-    def line(self, seconds: float) -> bytes:
-        """Its next line, waited for ``seconds`` at most.
-
-        Raises:
-            Unreachable: when none comes.
-        """
-        deadline = time.monotonic() + seconds
-        while b"\n" not in self._read:
-            more = _available(self._process.stdout, deadline - time.monotonic())
-            if more is None:
-                raise Unreachable(self._machine, f"no answer within {seconds:g} s")
-            if not more:
-                raise Unreachable(self._machine, self._last_words())
-            self._read += more
-        said, _, self._read = self._read.partition(b"\n")
-        return said + b"\n"
-
-    @property
-    def ended(self) -> bool:
-        """Whether the program has ended, or the connection to it."""
-        return self._process.poll() is not None
-
-    def _last_words(self) -> str:
-        return _reason(_available(self._process.stderr, 1.0) or b"")
-
-
-def _available(pipe: IO[bytes] | None, seconds: float) -> bytes | None:
-    """What can be read from ``pipe`` within ``seconds``; empty: it has ended; None: nothing came."""
-    if pipe is None:
-        return b""
-    ready, _, _ = select.select([pipe], [], [], max(0.0, seconds))
-    return os.read(pipe.fileno(), 1 << 16) if ready else None
-
-
 class Remote:
     """The machines of one environment. Thread-safe; :meth:`close` ends every connection."""
 
@@ -220,7 +124,7 @@ class Remote:
         command = shlex.join(["sudo", "-n", "--", *argv] if sudo else argv)
         done = self._ssh(machine, [command], stdin, seconds)
         if done.returncode == _SSH_FAILED:
-            raise Unreachable(machine, _reason(done.stderr))
+            raise Unreachable(machine, last_words(done.stderr))
         return CommandResult(machine, tuple(argv), done.returncode, done.stdout, done.stderr)
 
     def script(
@@ -345,7 +249,7 @@ class Remote:
         argv = self._argv(machine)
         done = self._run(machine, [argv[0], "-o", "ControlPath=none", *argv[1:], "true"], b"", 10.0)
         if done.returncode:
-            raise Unreachable(machine, _reason(done.stderr))
+            raise Unreachable(machine, last_words(done.stderr))
         return True
 
     def await_login(self, machine: str, seconds: float) -> None:
@@ -381,7 +285,7 @@ class Remote:
                 return  # else it ended: ssh gives an idle one up after a while
             done = self._ssh(machine, ["true"], b"", CONNECT_SECONDS + 5.0)
             if done.returncode:
-                raise Unreachable(machine, _reason(done.stderr))
+                raise Unreachable(machine, last_words(done.stderr))
             self._opened.add(machine)
 
     def _ssh(
@@ -414,7 +318,7 @@ class Remote:
         )
         if done.returncode:
             raise HarnessError(
-                f"{machine}: ssh -O {action} {shlex.join(arguments)}: {_reason(done.stderr)}"
+                f"{machine}: ssh -O {action} {shlex.join(arguments)}: {last_words(done.stderr)}"
             )
 
     def _local(self, there: str) -> str:
@@ -423,12 +327,3 @@ class Remote:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             return f"127.0.0.1:{probe.getsockname()[1]}"
-
-
-def _reason(stderr: bytes) -> str:
-    """ssh's last line: what went wrong, in its own words."""
-    lines = redact(stderr.decode("utf-8", "replace")).strip().splitlines()
-    for line in lines:
-        if "HOST IDENTIFICATION HAS CHANGED" in line or "Host key verification failed" in line:
-            return "its host key is not the pinned one (see machines.ssh.known_hosts)"
-    return lines[-1].strip() if lines else "ssh said nothing"

@@ -18,10 +18,10 @@ from typing import Any
 
 from harness.environment.machines import OPERATOR, Machines
 from harness.errors import Unreachable
+from harness.hosts.conversation import Conversation
 from harness.hosts.fleet import Fleet
 from harness.hosts.matrix import Probe, Seen, matrix
 from harness.hosts.policy import Refused, refused, resolved
-from harness.hosts.ssh import Conversation
 
 __all__ = ["Survey", "survey"]
 

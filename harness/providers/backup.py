@@ -14,6 +14,7 @@ import os
 import re
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -24,7 +25,7 @@ from harness.errors import DeployError
 from harness.providers.supabase_cli import Target
 from harness.secrets import redact
 
-__all__ = ["LEAVES_OUT", "Archive", "BackupError", "schema_text"]
+__all__ = ["LEAVES_OUT", "Archive", "BackupError", "kept_backup", "schema_text"]
 
 LEAVES_OUT = (
     "the files in Storage (only their rows are in the database)",
@@ -51,6 +52,24 @@ select n.nspname || ' ' || c.relname, max(level)
 from depth join pg_class c using (oid) join pg_namespace n on n.oid = c.relnamespace
 group by 1
 """
+
+
+_KEPT = 3
+
+
+def kept_backup(directory: Path, programs: Path, dsn: str, snapshot: str) -> Path:
+    """Dump ``dsn`` as of ``snapshot`` into ``directory``, which keeps the newest three; the new one.
+
+    ``programs`` is where pg_dump is, of the server's own major version.
+
+    Raises:
+        BackupError: when it cannot be dumped; the older ones stay.
+    """
+    path = directory / f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{snapshot}.dump"
+    Archive(path, programs).dump(dsn, snapshot)
+    for old in sorted(directory.glob("*.dump"), key=lambda file: file.stat().st_mtime)[:-_KEPT]:
+        old.unlink(missing_ok=True)
+    return path
 
 
 class BackupError(DeployError):

@@ -17,7 +17,7 @@ from harness.hosts.firewall import drift, prepare
 from harness.hosts.forwards import Forwards
 from harness.hosts.ssh import CommandFailed
 from harness.migrations import Migration
-from harness.providers.backup import Archive
+from harness.providers.backup import Archive, kept_backup
 from harness.providers.base import Deployment, Plan, Progress, was_done
 from harness.providers.docker.balancer import Balancer
 from harness.providers.host.files import REST_ADMIN_PORT, Parts
@@ -42,8 +42,6 @@ from harness.stack import Stack
 from harness.waiting import wait_until
 
 __all__ = ["HostSupabase"]
-
-_BACKUPS_KEPT = 3
 
 
 class HostSupabase:
@@ -99,11 +97,7 @@ class HostSupabase:
     def backup(self, snapshot: str) -> Path:
         """Dump the database as of ``snapshot`` to this machine: off the one that holds it; keeps three."""
         directory = self.stack.state / "backups"
-        path = directory / f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{snapshot}.dump"
-        Archive(path, self.programs_directory()).dump(self.dsn(), snapshot)
-        for old in sorted(directory.glob("*.dump"), key=lambda file: file.stat().st_mtime)[:-_BACKUPS_KEPT]:
-            old.unlink(missing_ok=True)
-        return path
+        return kept_backup(directory, self.programs_directory(), self.dsn(), snapshot)
 
     def restore(self, backup: Path) -> str:
         """Put ``backup`` in the place of the live database; the name of the one before, which stays."""

@@ -12,7 +12,7 @@ import psycopg
 
 from harness.environment.supabase import LocalSupabase as Settings
 from harness.errors import DeployError
-from harness.providers.backup import Archive
+from harness.providers.backup import kept_backup
 from harness.providers.base import Deployment, Plan, Progress
 from harness.providers.local.containers import ContainerStack
 from harness.providers.local.postgres import EmbeddedPostgres
@@ -33,8 +33,6 @@ from harness.secrets import Secret
 from harness.stack import Stack
 
 __all__ = ["LocalSupabase"]
-
-_BACKUPS_KEPT = 3
 
 
 class LocalSupabase:
@@ -90,11 +88,7 @@ class LocalSupabase:
     def backup(self, snapshot: str) -> Path:
         """Dump the database as of ``snapshot`` into the state directory; keeps the newest three."""
         directory = self.stack.state / "backups"
-        path = directory / f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{snapshot}.dump"
-        Archive(path, self.programs_directory()).dump(self.dsn(), snapshot)
-        for old in sorted(directory.glob("*.dump"), key=lambda file: file.stat().st_mtime)[:-_BACKUPS_KEPT]:
-            old.unlink(missing_ok=True)
-        return path
+        return kept_backup(directory, self.programs_directory(), self.dsn(), snapshot)
 
     def monitors(self) -> Mapping[str, str]:
         """URLs that answer 200 while a part is healthy, by the part's name."""
