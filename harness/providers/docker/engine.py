@@ -34,6 +34,8 @@ except OSError as error:
     wrote = ""
 print(json.dumps({"user": f"{os.getuid()}:{os.getgid()}", "wrote": wrote}))
 """
+_LIVE = "/health/live"
+_LIVE_SECONDS = 5.0
 _STOP_SECONDS = 15
 """The gateway gives requests under way 8 s (its own default) when it is told to stop."""
 
@@ -89,6 +91,24 @@ def _digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+def _answers(handle: Handle) -> bool:
+    """Whether a gateway answers in it. One that runs is asked again for 5 s before it counts as dead.
+
+    A single failed question may be the machine's (no room for another process just then), and a deploy
+    that believed it would restart a gateway that serves.
+    """
+
+    def settled() -> bool:
+        handle.reload()
+        return handle.status != "running" or ask(handle, (_LIVE,)).get(_LIVE) == 200
+
+    try:
+        wait_until("an answer of the gateway", settled, seconds=_LIVE_SECONDS)
+    except (DeadlineExceeded, NotFound):
+        return False
+    return bool(handle.status == "running")
+
+
 class Engine:
     """The containers of the gateway on ``machine``. ``settings`` are those that a new one is given."""
 
@@ -107,7 +127,7 @@ class Engine:
         try:
             held = {slot: self._container(slot) for slot in Slot}
             serving = held[Slot.CURRENT] or held[Slot.NEXT]
-            alive = serving is not None and ask(serving, ("/health/live",)).get("/health/live") == 200
+            alive = serving is not None and _answers(serving)
             images = frozenset(d for i in self._client.images.list() if (d := self._digest(i.attrs)))
             known = {slot: self._known(handle) for slot, handle in held.items()}
         except (DockerException, OSError) as error:
