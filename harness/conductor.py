@@ -3,7 +3,8 @@
 Components are deployed as soon as those they need are there. Checks that only read or plant rows of their
 own are all asked at once, except that nothing of ours may spoil a time that we measure: a check that judges
 by the clock waits until nothing is being deployed, a heavy one waits for those, one that wants quiet waits
-for all others of its component. Checks that disturb run alone, one by one, at the end.
+for all others of its component. Checks that disturb run one by one at the end, when all others have been
+answered but those that want quiet in components with which they have nothing to do.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from harness.checks.base import Effect, Turn
 from harness.errors import HarnessError, NoProvider
 from harness.evidence import Evidence, Verdict, blocked, unreachable
 from harness.secrets import redact
+from harness.slots import Slots
 from harness.stack import Stack
 
 __all__ = ["DEPENDS", "ComponentRecord", "Conductor", "Listener"]
@@ -83,7 +85,7 @@ class Conductor:
         self.stack, self.listener, self.verify_only = stack, listener, verify_only
         self._deployments: dict[str, Future[ComponentRecord]] = {}
         self._answers: dict[Question, Future[Evidence]] = {}
-        self._slots = threading.BoundedSemaphore(_SIDE_BY_SIDE)
+        self._slots = Slots(_SIDE_BY_SIDE)
 
     def begin(self, components: Iterable[str], questions: Sequence[Question]) -> None:
         """Start everything in the background and return at once."""
@@ -151,9 +153,14 @@ class Conductor:
         self._settle(question)
 
     def _disturb(self, questions: Sequence[Question]) -> None:
-        wait([f for q, f in self._answers.items() if q.check.effect is not Effect.DISTURBS])
+        calm = {q: f for q, f in self._answers.items() if q.check.effect is not Effect.DISTURBS}
+        quiet = [question for question in calm if question.check.turn is Turn.LAST]
+        wait([future for question, future in calm.items() if question not in quiet])
         at_work = ""
-        for question in questions:
+        # first those elsewhere: who wants quiet spends most of the time waiting for it
+        for question in sorted(questions, key=lambda drill: _near(drill, quiet)):
+            if _near(question, quiet):
+                wait([calm[other] for other in quiet])
             if at_work:  # two at once would each see what the other breaks
                 self._conclude(question, blocked(f"the drill {at_work} has not ended"))
             elif not self._settle(question):
@@ -163,7 +170,7 @@ class Conductor:
         """Answer ``question``; whether its check has ended."""
         evidence, ended = self._obstacle(question), True
         if evidence is None:
-            with self._slots:
+            with self._slots.taken(_rank(question.check.turn)):
                 evidence, ended = self._within_its_time(question)
         self._conclude(question, evidence)
         return ended
@@ -202,6 +209,16 @@ class Conductor:
             result.set_result(question.check(self.stack, **dict(question.parameters)))
         except BaseException as error:  # sys.exit() or pytest.skip() in a check is no answer
             result.set_result(blocked(f"the check itself broke: {type(error).__name__}: {error}"))
+
+
+def _near(drill: Question, quiet: Sequence[Question]) -> bool:
+    """Whether ``drill`` has to do with a component that one of ``quiet`` wants to itself."""
+    return any(not set(drill.check.needs).isdisjoint(other.check.needs) for other in quiet)
+
+
+def _rank(turn: Turn) -> int:
+    """What others wait for, and what takes longest, goes first: else it would go on alone at the end."""
+    return 0 if turn in (Turn.TIMED, Turn.HEAVY) else 1
 
 
 def _goes_before(other: Question, question: Question) -> bool:

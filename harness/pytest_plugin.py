@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Generator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -69,12 +70,15 @@ def pytest_configure(config: pytest.Config) -> None:
         if config.option.verify_only or config.option.plan:
             raise pytest.UsageError("--verify-only and --plan need an environment: --env local")
         return
+    if (plugin := config.pluginmanager.get_plugin("hypothesispytest")) is not None:
+        config.pluginmanager.unregister(plugin)  # it would load all of Hypothesis to print nothing
     from harness.run import Run  # noqa: PLC0415 - only a checklist run loads providers and checks
 
     try:
         config.stash[_RUN] = Run(config)
     except HarnessError as error:
         raise pytest.UsageError(str(error)) from None
+    gc.freeze()  # all that is loaded by now stays: the collector need not look at it again and again
 
 
 def pytest_bdd_apply_tag(tag: str, function: object) -> bool | None:

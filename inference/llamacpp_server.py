@@ -45,7 +45,7 @@ class Configuration(BaseModel):
     port: Annotated[int, Field(ge=0, le=65535)] = 0
     threads: Annotated[int, Field(ge=0)] = 0
     """Threads that decode; 0: half of the cores, because a second engine and everything else share them."""
-    batch_tokens: Positive = 256
+    batch_tokens: Positive = 64
     """Prompt tokens computed in one go; between two goes, the other requests get their next token."""
     cache_mib: int = 256
     """Memory for prompts that were seen before, at most."""
@@ -70,6 +70,7 @@ def parameters(configuration: Configuration, key: str) -> xllamacpp.CommonParams
     made.cpuparams.poll = 0  # sleep at a barrier: spinning threads of two engines starve each other
     made.n_batch = made.n_ubatch = configuration.batch_tokens
     made.cache_ram_mib = configuration.cache_mib
+    made.slot_prompt_similarity = 0.5  # else a template in common is enough, and a prompt is lost
     made.timeout_read = made.timeout_write = configuration.idle_timeout_seconds
     made.endpoint_slots = False  # it would show other users' prompts
     made.endpoint_metrics = True

@@ -67,7 +67,12 @@ def identity(stack: Stack) -> Evidence:
     return judge(summary, findings, **expected)
 
 
-@check("gateway.notices", component="gateway", effect=Effect.DISTURBS)
+@check(
+    "gateway.notices",
+    component="gateway",
+    needs=("supabase", "instant", "thinking"),
+    effect=Effect.DISTURBS,
+)
 def notices(stack: Stack, program: str, dependency: str, seconds: float) -> Evidence:
     """When a dependency stops, readiness says so, names it alone, and recovers with it."""
     token = stack.identities.token("gateway-drill")

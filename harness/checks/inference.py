@@ -14,7 +14,10 @@ from harness.stack import Stack
 
 __all__ = ["answers", "golden_answer", "key_required", "served_model", "streams", "token_limit"]
 
-_STEP = 192
+_SAMPLES = (1, 33)
+"""Words of the prompts that show how many tokens a word has, and how many the chat template adds."""
+_ROOM = 8
+"""Tokens left for an answer that nothing but the context can end."""
 _STREAM_PROMPT = "Count from one to twenty in words."
 
 
@@ -152,14 +155,23 @@ def token_limit(stack: Stack, component: str) -> Evidence:
                 f"the context is larger than declared: deploy {component} again",
             )
         )
-    long = cap - 64  # words of one token each; leaves room for a chat template and an answer
-    step = max(_STEP, cap // 8)
-    for words in range(step, long, step):
-        endpoint.chat("hi " * words, 1)  # in steps: a long prompt at once would keep all others waiting
-    used, broken = _uncapped(endpoint, "hi " * long)
+    used, broken = _uncapped(endpoint, "hi " * _words_that_fill(endpoint))
     findings += broken
     seen = ", ".join(f"max_tokens={asked}: {total}" for asked, total in used.items())
     return judge(f"capped at {cap} tokens; {seen}", findings, used=used)
+
+
+def _words_that_fill(endpoint: Endpoint) -> int:
+    """How many words leave hardly any of the context for an answer: what is not generated costs no time."""
+    sizes = []
+    for words in _SAMPLES:
+        answer = endpoint.chat("hi " * words, 1)
+        usage = answer.json().get("usage", {}) if answer.status_code == 200 else {}
+        sizes.append(int(usage.get("prompt_tokens", 0)))
+    each = (sizes[1] - sizes[0]) / (_SAMPLES[1] - _SAMPLES[0])
+    if each < 1:  # it does not count: then a token a word, and room for a chat template
+        return endpoint.context_tokens - 64
+    return int((endpoint.context_tokens - _ROOM - sizes[0]) / each) + _SAMPLES[0]
 
 
 def _uncapped(endpoint: Endpoint, prompt: str) -> tuple[dict[str, str], list[Finding]]:

@@ -75,20 +75,20 @@ def on_top(stack: Stack) -> Evidence:
     files = migrations_in(provider.source / "migrations")
     with psycopg.connect(provider.dsn()) as live:
         previous = previous_release(provider.source, files, recorded_migrations(live))
+    newer = [m.label for m in files[len(previous.migrations) :]]
     with provider.scratch() as scratch, provider.scratch() as other:
-        findings, kept = _upgraded(provider, previous, scratch)
+        findings, kept = _upgraded(provider, previous, scratch, newer=bool(newer))
         if not findings:
             with _autocommit(other) as fresh, psycopg.connect(scratch) as upgraded:
                 _run_all(fresh, files)
                 findings = _one_schema(catalog_lines(fresh), catalog_lines(upgraded), previous)
     rows = sum(count for count, _ in kept.values())
-    newer = [m.label for m in files[len(previous.migrations) :]]
     summary = f"on {previous.origin}: {len(newer)} newer applied, {rows} rows kept"
     return judge(summary, findings, previous=previous.origin, newer=newer, rows=rows)
 
 
 def _upgraded(
-    provider: DatabaseProvider, previous: Previous, scratch: str
+    provider: DatabaseProvider, previous: Previous, scratch: str, *, newer: bool
 ) -> tuple[list[Finding], Contents]:
     """Previous schema, rows, then the rest by the real CLI; the rows that were there before."""
     seed = provider.source / "seed.sql"
@@ -99,6 +99,8 @@ def _upgraded(
         record_migrations(connection, previous.migrations)
         sow(connection, seed.read_text(encoding="utf-8") if seed.exists() else "")
         before = contents(connection)
+    if not newer:  # the push would be an empty one
+        return [], before
     try:
         Schema(provider.source, scratch, provider.cli, seed=False, vet=False).apply(lambda _: None)
     except DeployError as error:

@@ -22,15 +22,30 @@ from harness.store import open_store
 
 __all__ = ["Blob", "approved", "blobs", "faults", "let_in", "secrets_not_committed"]
 
-_KEY_MATERIAL = {
-    "a private key": rb"-----BEGIN [A-Z0-9 ]{0,20}PRIVATE KEY-----(?:\\n|\s)+[A-Za-z0-9+/=\\\s]{64,}",
-    "an AWS access key": rb"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b",
-    "a GitHub token": rb"\b(?:gh[pousr]_[A-Za-z0-9]{36}|github_pat_[A-Za-z0-9_]{60,})\b",
-    "a Supabase token": rb"\b(?:sbp_[0-9a-f]{40}|sb_secret_[A-Za-z0-9_-]{20,})\b",
-    "a RunPod key": rb"\brpa_[A-Z0-9]{40,}\b",
-    "a Slack token": rb"\bxox[abprs]-[0-9A-Za-z-]{20,}\b",
+_KEY_MATERIAL: dict[str, tuple[tuple[bytes, ...], re.Pattern[bytes]]] = {
+    name: (marks, re.compile(pattern))
+    for name, marks, pattern in (
+        (
+            "a private key",
+            (b"-----BEGIN ",),
+            rb"-----BEGIN [A-Z0-9 ]{0,20}PRIVATE KEY-----(?:\\n|\s)+[A-Za-z0-9+/=\\\s]{64,}",
+        ),
+        ("an AWS access key", (b"AKIA", b"ASIA"), rb"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b"),
+        (
+            "a GitHub token",
+            (b"ghp_", b"gho_", b"ghu_", b"ghs_", b"ghr_", b"github_pat_"),
+            rb"\b(?:gh[pousr]_[A-Za-z0-9]{36}|github_pat_[A-Za-z0-9_]{60,})\b",
+        ),
+        (
+            "a Supabase token",
+            (b"sbp_", b"sb_secret_"),
+            rb"\b(?:sbp_[0-9a-f]{40}|sb_secret_[A-Za-z0-9_-]{20,})\b",
+        ),
+        ("a RunPod key", (b"rpa_",), rb"\brpa_[A-Z0-9]{40,}\b"),
+        ("a Slack token", (b"xox",), rb"\bxox[abprs]-[0-9A-Za-z-]{20,}\b"),
+    )
 }
-_PATTERNS = {name: re.compile(pattern) for name, pattern in _KEY_MATERIAL.items()}
+"""Name: what every such key contains, and its form. What lacks the one is not searched for the other."""
 _ENV_FILE = re.compile(r"^\.env(\.(?!example$|sample$|template$)\w+)*$")
 _SECONDS = 60.0
 
@@ -146,8 +161,8 @@ def faults(blob: Blob, needles: Needles) -> Iterator[Finding]:
     remedy = "change the secret now: who has the repository has it; then remove it from the history"
     for name in sorted({str(hit) for hit in needles.in_bytes(blob.content)}):
         yield Finding("no secret in a commit", name, where, remedy)
-    for name, pattern in _PATTERNS.items():
-        if pattern.search(blob.content):
+    for name, (marks, pattern) in _KEY_MATERIAL.items():
+        if any(mark in blob.content for mark in marks) and pattern.search(blob.content):
             yield Finding("no key in a commit", name, where, remedy)
     if _ENV_FILE.match(PurePosixPath(blob.path).name):
         yield Finding("no .env file in a commit", blob.path, where, "add it to .gitignore; remove it")

@@ -122,7 +122,7 @@ class _GatewayLog:
 def streams(stack: Stack) -> Evidence:
     """An answer is shown as it is written: it comes through the web app in pieces, not all at once."""
     url = stack.environment.web.url
-    answer, pieces, content = _ask(stack, "web-stream", f"webs-{uuid.uuid4()}", tokens=32)
+    answer, pieces, content = _ask(stack, "web-stream", f"webs-{uuid.uuid4()}", tokens=16)
     where, fix = f"POST {url}/api/chat", "look for a buffer between the gateway and the reader"
     kind, findings = answer.headers.get("content-type", "none"), []
     if answer.status_code != 200 or "text/event-stream" not in kind:

@@ -26,6 +26,9 @@ from harness.secrets import redact
 
 __all__ = ["SupabaseCli", "Target", "advisors", "asked_advisors", "migration_new", "push", "start", "stop"]
 
+_SHORT_LIVED = {"BUN_JSC_useDFGJIT": "0", "BUN_JSC_useConcurrentGC": "0"}
+"""The CLI is a Bun program that runs for half a second: to optimize it costs a third more than it saves."""
+
 
 @dataclass(frozen=True)
 class Target:
@@ -139,7 +142,8 @@ class SupabaseCli:
         """
         if not self.executable.exists():
             raise DeployError("supabase", "the Supabase CLI is not installed", "make setup")
-        command = [str(self.executable), *argv, "--workdir", str(project)]
+        nice = ["nice"] if shutil.which("nice") else []  # what is judged by the clock meanwhile goes first
+        command = [*nice, str(self.executable), *argv, "--workdir", str(project)]
         with self._environment(target) as environment:
             try:
                 done = subprocess.run(
@@ -182,6 +186,7 @@ class SupabaseCli:
             "SUPABASE_TELEMETRY_DISABLED": "1",
             "NO_COLOR": "1",
             "NO_UPDATE_NOTIFIER": "1",
+            **_SHORT_LIVED,
         }
         if "DOCKER_HOST" in os.environ:
             environment["DOCKER_HOST"] = os.environ["DOCKER_HOST"]

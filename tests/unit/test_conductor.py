@@ -16,7 +16,9 @@ from harness.errors import DeployError
 from harness.evidence import Evidence, Finding, Verdict, holds, refuted
 from harness.providers.base import Deployment, Plan, Progress
 from harness.secrets import MASK, Secret, SecretStore
+from harness.slots import Slots
 from harness.stack import Stack
+from harness.waiting import wait_until
 
 SOON = 5.0  # a barrier that is not passed within this was never going to be
 
@@ -309,6 +311,45 @@ def test_disturbing_questions_run_alone_after_everything_else(stack: Stack) -> N
     answered = [event.split()[0] for event in listener.events if event.endswith("answered")]
     assert answered[-3:] == ["drill0", "drill1", "drill2"]
     assert crowds == [1, 1, 1]
+
+
+def test_a_drill_elsewhere_does_not_wait_for_who_wants_quiet(stack: Stack) -> None:
+    drilled = threading.Event()
+
+    def patient(_: Stack) -> Evidence:
+        assert drilled.wait(SOON), "the drill waited although it has nothing to do with this component"
+        return holds("quiet all along")
+
+    def drill(_: Stack) -> Evidence:
+        drilled.set()
+        return holds("drilled")
+
+    quiet = question(patient, "quiet", turn=Turn.LAST)
+    near = question(fine, "near", Effect.DISTURBS)
+    elsewhere = question(drill, "elsewhere", Effect.DISTURBS, needs=("instant",))
+    conductor, listener = ran(stack, near, elsewhere, quiet)
+    answered = [event.split()[0] for event in listener.events if event.endswith("answered")]
+    assert answered.index("elsewhere") < answered.index("near")
+    assert answered.index("quiet") < answered.index("near")
+    assert conductor.answer(quiet).verdict is Verdict.HOLDS
+
+
+def test_what_others_wait_for_gets_the_next_free_place() -> None:
+    slots, order = Slots(1), list[str]()
+
+    def enter(name: str, rank: int) -> None:
+        with slots.taken(rank):
+            order.append(name)
+
+    with slots.taken(0):
+        waiters = []
+        for name, rank in (("first", 1), ("second", 1), ("urgent", 0)):
+            waiters.append(threading.Thread(target=enter, args=(name, rank)))
+            waiters[-1].start()
+            wait_until("in the queue", lambda: slots.waiting == len(waiters), seconds=SOON)
+    for waiter in waiters:
+        waiter.join(SOON)
+    assert order == ["urgent", "first", "second"]
 
 
 def test_a_drill_that_hangs_blocks_the_next_ones(stack: Stack) -> None:
