@@ -7,6 +7,7 @@ Private keys of the private network never leave the machine.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import http.client
 import json
@@ -33,6 +34,10 @@ SECONDS = 20
 
 class Unknown(Exception):
     """A part cannot be read; the text says why."""
+
+
+class Gone(Exception):
+    """What was asked about is no longer there."""
 
 
 def run(*argv: str) -> str:
@@ -88,6 +93,8 @@ def _docker(path: str) -> Any:
     try:
         connection.request("GET", path)
         answer = connection.getresponse()
+        if answer.status == 404:
+            raise Gone(path)
         if answer.status != 200:
             raise Unknown(f"the Docker engine answered {answer.status} to {path}")
         return json.loads(answer.read())
@@ -101,27 +108,31 @@ def containers() -> list[dict[str, Any]]:
         return []
     found = []
     for listed in _docker("/containers/json?all=1"):
-        seen = _docker(f"/containers/{listed['Id']}/json")
-        host = seen["HostConfig"]
-        image = _docker(f"/images/{seen['Image']}/json")
-        found.append(
-            {
-                "name": seen["Name"].lstrip("/"),
-                "state": seen["State"]["Status"],
-                "health": (seen["State"].get("Health") or {}).get("Status", ""),
-                "pid": seen["State"]["Pid"],
-                "image": seen["Image"],
-                "digests": image.get("RepoDigests") or [],
-                "user": seen["Config"]["User"],
-                "read_only": host["ReadonlyRootfs"],
-                "privileged": host["Privileged"],
-                "restart": host["RestartPolicy"]["Name"],
-                "log_driver": host["LogConfig"]["Type"],
-                "network": host["NetworkMode"],
-                "published": _published(seen["NetworkSettings"].get("Ports") or {}),
-            }
-        )
+        with contextlib.suppress(Gone):  # removed since it was listed: a trial, a candidate
+            found.append(_container(_docker(f"/containers/{listed['Id']}/json")))
     return found
+
+
+def _container(seen: dict[str, Any]) -> dict[str, Any]:
+    host = seen["HostConfig"]
+    digests: list[str] = []
+    with contextlib.suppress(Gone):  # an image can be removed by force while its container runs
+        digests = _docker(f"/images/{seen['Image']}/json").get("RepoDigests") or []
+    return {
+        "name": seen["Name"].lstrip("/"),
+        "state": seen["State"]["Status"],
+        "health": (seen["State"].get("Health") or {}).get("Status", ""),
+        "pid": seen["State"]["Pid"],
+        "image": seen["Image"],
+        "digests": digests,
+        "user": seen["Config"]["User"],
+        "read_only": host["ReadonlyRootfs"],
+        "privileged": host["Privileged"],
+        "restart": host["RestartPolicy"]["Name"],
+        "log_driver": host["LogConfig"]["Type"],
+        "network": host["NetworkMode"],
+        "published": _published(seen["NetworkSettings"].get("Ports") or {}),
+    }
 
 
 def _published(ports: dict[str, Any]) -> list[dict[str, Any]]:

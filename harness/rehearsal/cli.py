@@ -48,16 +48,7 @@ def down(env: Env = "rehearsal") -> None:
     started = time.monotonic()
     removed = tear_down(load(env, ROOT).environment, ROOT)
     seconds = time.monotonic() - started
-    parts = {
-        "programs": removed.programs,
-        "containers": removed.containers,
-        "networks": removed.networks,
-        "volumes": removed.volumes,
-    }
-    said = [f"{what} {', '.join(names)}" for what, names in parts.items() if names]
-    said += ["routes"] if removed.routes else []
-    said += ["the Docker engine, which the rehearsal had started"] if removed.engine else []
-    text = f"removed: {'; '.join(said)}" if said else f"nothing of {env} was there"
+    text = f"removed: {removed}" if str(removed) else f"nothing of {env} was there"
     console.print(f"{text} ({seconds:.1f} s)", markup=False, soft_wrap=True)
 
 
@@ -88,13 +79,21 @@ def status(env: Env = "rehearsal") -> None:
 
 @app.command()
 def engine(
-    stop: Annotated[bool, typer.Option("--stop", help="Stop the one that this started.")] = False,
+    stop: Stop = False,
+    clear: Annotated[
+        bool,
+        typer.Option("--clear", help="If it has to be started: remove what rehearsals had left in it."),
+    ] = False,
 ) -> None:
     """Install and start a Docker engine where none answers; it stays until it is stopped."""
-    from harness.rehearsal.engine import ensure_engine, stop_engine
+    from harness.rehearsal.down import clear as clear_leftovers
+    from harness.rehearsal.engine import engine_answers, ensure_engine, stop_engine
 
     if stop:
         console.print("the Docker engine was stopped" if stop_engine() else "no engine of ours was running")
         return
+    new = not engine_answers()
     client = ensure_engine(_say, keep=True)
+    if clear and new and (removed := str(clear_leftovers(client))):
+        _say(f"removed what a rehearsal had left when its engine ended: {removed}")
     console.print(f"a Docker engine answers: {client.version()['Version']}", markup=False)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import docker
 from docker.errors import APIError, NotFound
@@ -22,14 +23,14 @@ from harness.runlock import run_lock
 from harness.secrets import SecretStore
 from harness.waiting import wait_until
 
-__all__ = ["Removed", "tear_down"]
+__all__ = ["Removed", "clear", "remove_abandoned", "tear_down"]
 
 _REMOVE_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
 class Removed:
-    """What was taken away, by name."""
+    """What was taken away, by name; ``str()`` says it in a line, and nothing when it was nothing."""
 
     programs: tuple[str, ...] = ()
     containers: tuple[str, ...] = ()
@@ -37,6 +38,18 @@ class Removed:
     volumes: tuple[str, ...] = ()
     routes: bool = False
     engine: bool = False
+
+    def __str__(self) -> str:
+        parts = {
+            "programs": self.programs,
+            "containers": self.containers,
+            "networks": self.networks,
+            "volumes": self.volumes,
+        }
+        said = [f"{what} {', '.join(names)}" for what, names in parts.items() if names]
+        said += ["routes"] if self.routes else []
+        said += ["the Docker engine, which the rehearsal had started"] if self.engine else []
+        return "; ".join(said)
 
 
 def tear_down(environment: Environment, root: Path) -> Removed:
@@ -81,9 +94,36 @@ def _disconnect(topology: Topology) -> None:
 
 
 def _remove(client: docker.DockerClient, topology: Topology, programs: tuple[str, ...]) -> Removed:
-    containers = standing(client, topology)
-    _require_ours(topology, containers)
-    chosen = {"label": f"{LABEL}={topology.name}"}
+    _require_ours(topology, standing(client, topology))
+    removed = _remove_labelled(client, f"{LABEL}={topology.name}")
+    return replace(removed, programs=programs, routes=release(topology), engine=release_engine(client))
+
+
+def clear(client: docker.DockerClient) -> Removed:
+    """Take away the machines of every rehearsal, whoever raised it.
+
+    For an engine that has just been started: whoever raised them lost them when the engine before it ended.
+    """
+    try:
+        return _remove_labelled(client, LABEL)
+    except ENGINE_ERRORS as error:
+        raise HarnessError(f"what rehearsals have left cannot be removed: {error}") from error
+
+
+def remove_abandoned(client: docker.DockerClient, topology: Topology) -> Removed:
+    """Take away what another checkout has raised under this name, when that checkout is no more."""
+    label = f"{LABEL}={topology.name}"
+    labels = [container.labels for container in standing(client, topology)]
+    labels += [network.attrs["Labels"] for network in client.networks.list(filters={"label": label})]
+    owners = {found.get(STATE_LABEL, "") for found in labels} - {str(topology.state)}
+    if not owners or any(Path(owner).is_dir() for owner in owners):
+        return Removed()
+    return _remove_labelled(client, label)
+
+
+def _remove_labelled(client: docker.DockerClient, label: str) -> Removed:
+    chosen: dict[str, Any] = {"label": label}
+    containers = client.containers.list(all=True, filters=chosen, ignore_removed=True)
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(_kill, containers))
     networks = client.networks.list(filters=chosen)
@@ -93,12 +133,9 @@ def _remove(client: docker.DockerClient, topology: Topology, programs: tuple[str
     for volume in volumes:
         volume.remove(force=True)
     return Removed(
-        programs,
-        tuple(sorted(str(container.name) for container in containers)),
-        tuple(str(network.name) for network in networks),
-        tuple(sorted(volume.name for volume in volumes)),
-        release(topology),
-        release_engine(client),
+        containers=tuple(sorted(str(container.name) for container in containers)),
+        networks=tuple(str(network.name) for network in networks),
+        volumes=tuple(sorted(volume.name for volume in volumes)),
     )
 
 

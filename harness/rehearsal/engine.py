@@ -25,6 +25,7 @@ __all__ = [
     "PACKAGES",
     "Say",
     "connect",
+    "engine_answers",
     "ensure_engine",
     "find_program",
     "lacks",
@@ -67,6 +68,15 @@ def ensure_engine(say: Say, *, keep: bool = False) -> docker.DockerClient:
     """
     with _one_at_a_time():
         return _ensured(say, keep)
+
+
+def engine_answers() -> bool:
+    """Whether an engine of this machine answers now."""
+    try:
+        connect().close()
+    except HarnessError:
+        return False
+    return True
 
 
 def require_root() -> None:

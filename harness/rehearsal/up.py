@@ -13,6 +13,7 @@ from harness.environment import Environment
 from harness.errors import DeadlineExceeded, HarnessError, Unreachable
 from harness.hosts.ssh import Remote
 from harness.providers.local.processes import LocalProcesses
+from harness.rehearsal.down import remove_abandoned
 from harness.rehearsal.engine import ENGINE_ERRORS, Say, ensure_engine, require_root
 from harness.rehearsal.furnishing import furnish_state, machine_files, operator_files
 from harness.rehearsal.hosts import Specification, ensure, machine, standing
@@ -64,6 +65,8 @@ def raise_rehearsal(environment: Environment, root: Path, say: Say) -> Raised:
 
 def _raise(client: docker.DockerClient, environment: Environment, topology: Topology, say: Say) -> Raised:
     image = ensure_images(client, say)
+    if removed := str(remove_abandoned(client, topology)):
+        say(f"removed what a checkout that is no more had left: {removed}")
     contain(topology)
     ensure_network(client, topology)
     wanted = _specifications(environment, topology, image)

@@ -67,6 +67,27 @@ def test_an_engine_is_started_once_and_stopped(apart: list[str]) -> None:
     assert running == "0"
 
 
+def test_what_a_rehearsal_left_in_an_engine_that_ended_is_cleared_when_it_is_started_again(
+    apart: list[str],
+) -> None:
+    engine = f"{HARNESS} rehearsal engine"
+    left = "docker network create --label harness.rehearsal=gone left-over"
+    kept = "docker network create mine"
+    listed = "docker network ls --format '{{.Name}}'"
+    done = run(
+        apart,
+        f"{engine}; {left}; {kept}; {engine} --clear; {listed}; {engine} --stop\n"
+        f"{engine} --clear; {listed}; {engine} --stop",
+    )
+    assert done.returncode == 0, done.stderr
+    in_use, restarted = done.stdout.split("the Docker engine was stopped\n")[:2]
+    assert "left-over" in in_use.splitlines()  # the engine ran: somebody may use what is in it
+    said = "removed what a rehearsal had left when its engine ended: networks left-over"
+    assert said in restarted
+    assert "left-over" not in restarted.splitlines()
+    assert "mine" in restarted.splitlines()
+
+
 def test_an_engine_that_does_not_start_is_reported_with_its_own_words(apart: list[str]) -> None:
     # a file where it keeps its state: no engine can start
     done = run(apart, f"touch /run/docker; {HARNESS} rehearsal engine")

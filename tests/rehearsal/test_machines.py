@@ -19,7 +19,9 @@ from harness.hosts.facts import Facts
 from harness.hosts.private_network import status_of
 from harness.hosts.ssh import Remote
 from harness.rehearsal import network
+from harness.rehearsal.down import remove_abandoned
 from harness.rehearsal.keys import SshKey, ssh_key
+from harness.rehearsal.topology import LABEL, STATE_LABEL
 from harness.waiting import wait_until
 from tests.rehearsal.conftest import Rehearsal, copy_of, free_number, run
 from tests.rehearsal.sniffer import packets_on
@@ -254,6 +256,24 @@ def test_another_checkout_is_told_whose_it_is(rehearsal: Rehearsal, tmp_path) ->
     with pytest.raises(HarnessError, match="was raised by another checkout"):
         other.down()
     assert rehearsal.up().made == ()
+
+
+def test_what_a_checkout_that_is_no_more_has_left_is_taken_away(engine, tmp_path) -> None:
+    number = free_number()
+    name = f"gone-{number}"
+    topology = copy_of(tmp_path / "here", name, number).topology
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    labels = {LABEL: name, STATE_LABEL: str(elsewhere)}
+    made = engine.networks.create(name, labels=labels, internal=True)
+    try:
+        assert str(remove_abandoned(engine, topology)) == ""  # somebody is there who can take it down
+        elsewhere.rmdir()
+        assert remove_abandoned(engine, topology).networks == (name,)
+        assert engine.networks.list(names=[name]) == []
+    finally:
+        with contextlib.suppress(docker.errors.NotFound):
+            made.remove()
 
 
 def test_addresses_that_this_machine_uses_elsewhere_are_refused(rehearsal: Rehearsal, tmp_path) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import http.server
 import json
+import socketserver
 import subprocess
 import sys
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -110,6 +113,50 @@ def test_a_unit_that_systemd_does_not_know_is_not_found() -> None:
 )
 def test_loopback_is_told_from_the_rest(address: str, local: bool) -> None:
     assert Listener("tcp", address, 22, ()).local is local
+
+
+class _Engine(http.server.BaseHTTPRequestHandler):
+    """A Docker engine that has lost one of its containers since it listed them."""
+
+    def do_GET(self) -> None:
+        inspected = {
+            "Name": "/gateway",
+            "Image": "sha256:1",
+            "State": {"Status": "running", "Pid": 7},
+            "Config": {"User": "10001"},
+            "NetworkSettings": {},
+            "HostConfig": {
+                "ReadonlyRootfs": True,
+                "Privileged": False,
+                "RestartPolicy": {"Name": "unless-stopped"},
+                "LogConfig": {"Type": "journald"},
+                "NetworkMode": "default",
+            },
+        }
+        answers: dict[str, Any] = {
+            "/containers/json?all=1": [{"Id": "gone"}, {"Id": "there"}],
+            "/containers/there/json": inspected,
+        }
+        body = json.dumps(answers.get(self.path, {"message": "no such thing"})).encode()
+        self.send_response(200 if self.path in answers else 404)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *arguments: object) -> None:
+        pass
+
+
+def test_a_container_that_goes_while_it_is_read_does_not_make_the_others_unknown(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    path = tmp_path / "docker.sock"
+    with socketserver.ThreadingUnixStreamServer(str(path), _Engine) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setattr(gather, "DOCKER_SOCKET", str(path))
+        found = gather.containers()
+        server.shutdown()
+    assert [(one["name"], one["digests"]) for one in found] == [("gateway", [])]
 
 
 def test_private_keys_never_leave_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
