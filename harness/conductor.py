@@ -21,6 +21,7 @@ from harness.asking import Question
 from harness.checks.base import Effect, Turn
 from harness.errors import HarnessError, NoProvider
 from harness.evidence import Evidence, Verdict, blocked, unreachable
+from harness.providers.base import Prepares
 from harness.secrets import redact
 from harness.slots import Slots
 from harness.stack import Stack
@@ -132,16 +133,23 @@ class Conductor:
             self._deployments[component].set_result(record)
 
     def _deployed(self, component: str) -> ComponentRecord:
-        for needed in () if self.verify_only else DEPENDS[component]:
-            self.listener.component_progress(component, f"waits for {needed}")
-            if not self.deployment(needed).verdict.passes:
-                return ComponentRecord(component, Verdict.BLOCKED, reason=f"{needed} was not deployed")
-        self.listener.component_progress(component, "comparing" if self.verify_only else "deploying")
         provider = self.stack.provider(component)
         if self.verify_only:
+            self.listener.component_progress(component, "comparing")
             plan = provider.plan()
             return _drift(component, plan.digest, plan.changes)
-        done = provider.deploy(lambda phase: self.listener.component_progress(component, redact(phase)))
+
+        def progress(phase: str) -> None:
+            self.listener.component_progress(component, redact(phase))
+
+        if DEPENDS[component] and isinstance(provider, Prepares):
+            provider.prepare(progress)
+        for needed in DEPENDS[component]:
+            progress(f"waits for {needed}")
+            if not self.deployment(needed).verdict.passes:
+                return ComponentRecord(component, Verdict.BLOCKED, reason=f"{needed} was not deployed")
+        progress("deploying")
+        done = provider.deploy(progress)
         return ComponentRecord(component, Verdict.HOLDS, done.digest, done.changes)
 
     # --- questions -------------------------------------------------------------------------------

@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 __all__ = [
     "ComponentProvider",
     "Deployment",
     "LogReader",
     "Plan",
+    "Prepares",
     "Process",
     "Program",
     "Progress",
@@ -69,6 +70,19 @@ class ComponentProvider(Protocol):
 
         Raises:
             DeployError: when it cannot; says at what and what to do.
+        """
+        ...
+
+
+@runtime_checkable
+class Prepares(Protocol):
+    """A provider that can do a part of its deploy before what its component needs is there."""
+
+    def prepare(self, progress: Progress) -> None:
+        """Build and fetch what the deploy will need; nothing that serves is touched. Idempotent.
+
+        Raises:
+            DeployError: when it cannot, as the deploy would.
         """
         ...
 

@@ -243,6 +243,50 @@ def test_questions_begin_as_soon_as_their_own_components_are_there(stack: Stack)
     assert conductor.deployment("instant").verdict is Verdict.HOLDS
 
 
+def test_what_can_be_prepared_is_prepared_before_what_is_needed_is_there(stack: Stack) -> None:
+    prepared = threading.Event()
+
+    class Prepared(FakeProvider):
+        def prepare(self, progress: Progress) -> None:
+            progress("fetching")
+            prepared.set()
+
+    def slow(_: Progress) -> Deployment:
+        assert prepared.wait(SOON), "the gateway waited with its image until supabase was there"
+        return Deployment("supabase", "d")
+
+    stack.providers["supabase"] = FakeProvider("supabase", slow)
+    stack.providers["gateway"] = Prepared("gateway", deployed("gateway"))
+    conductor, listener = ran(stack, question(fine, needs=("gateway",)))
+    assert conductor.deployment("gateway").verdict is Verdict.HOLDS
+    assert listener.events.index("gateway: fetching") < listener.events.index("supabase done")
+
+
+def test_what_cannot_be_prepared_is_not_deployed(stack: Stack) -> None:
+    class Unprepared(FakeProvider):
+        def prepare(self, progress: Progress) -> None:
+            raise DeployError("gateway", "the image does not start", "read its log")
+
+    def never(_: Progress) -> Deployment:
+        raise AssertionError("it was deployed all the same")
+
+    stack.providers["gateway"] = Unprepared("gateway", never)
+    conductor, _ = ran(stack, question(fine, needs=("gateway",)))
+    record = conductor.deployment("gateway")
+    assert record.verdict is Verdict.REFUTED
+    assert record.summary == "the image does not start"
+
+
+def test_a_verify_only_run_prepares_nothing(stack: Stack) -> None:
+    class Prepared(FakeProvider):
+        def prepare(self, progress: Progress) -> None:
+            raise AssertionError("something was fetched")
+
+    stack.providers["gateway"] = Prepared("gateway", deployed("gateway"))
+    conductor, _ = ran(stack, question(fine, needs=("gateway",)), verify_only=True)
+    assert conductor.deployment("gateway").verdict is Verdict.HOLDS
+
+
 def test_a_quiet_question_waits_for_the_others_of_its_component(stack: Stack) -> None:
     quiet = question(fine, "quiet", turn=Turn.LAST)
     others = [question(fine, f"other{number}") for number in range(5)]

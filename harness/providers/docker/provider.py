@@ -37,6 +37,7 @@ class DockerGateway:
 
     def __init__(self, stack: Stack) -> None:
         self._stack, self.site = stack, Site(stack)
+        self._made: list[str] = []
 
     # --- what is declared ------------------------------------------------------------------------
 
@@ -68,6 +69,16 @@ class DockerGateway:
             changes += self._changes(states, rollout, self.site.version(built or "not built"))
         return Plan(self.component, digest, tuple(changes))
 
+    def prepare(self, progress: Progress) -> None:
+        """Build and push the image unless the registry has it, and fetch it on every machine.
+
+        Raises:
+            DeployError: when it cannot be built, does not start, or a machine cannot fetch it.
+        """
+        digest, self._made = self._image(progress)
+        with self.site.rollout(progress=progress) as rollout:
+            rollout.fetch(self.site.version(digest))
+
     def deploy(self, progress: Progress) -> Deployment:
         """Build and push the image unless the registry has it, then replace the gateways one by one.
 
@@ -81,7 +92,8 @@ class DockerGateway:
         with self.site.locked() as lock:
             changes = list(firewall.prepare(stack.fleet, self.site.machines(), progress))
             digest, built = self._image(progress)
-            changes += built
+            changes += [*self._made, *built]
+            self._made = []
             if not balancer.configured():
                 progress("configuring haproxy")
                 balancer.configure()

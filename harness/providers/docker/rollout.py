@@ -89,8 +89,7 @@ class Rollout:
         try:
             todo = steps(self.states(), target)
             fetched = [step for step in todo if step.action is Action.PULL]
-            with ThreadPoolExecutor(max(1, len(fetched))) as pool:
-                taken += [step for step, _ in zip(fetched, pool.map(self._take, fetched), strict=True)]
+            taken += self._together(fetched)
             for step in todo[len(fetched) :]:
                 self._take(step)
                 taken.append(step)
@@ -98,7 +97,20 @@ class Rollout:
             raise self._back(failure, target, taken) from failure
         return taken
 
+    def fetch(self, target: Version) -> list[Step]:
+        """Have the image of ``target`` on every machine before a rollout; what was fetched.
+
+        Raises:
+            DeployError: when a machine cannot fetch it.
+        """
+        todo = steps(self.states(balanced=False), target)
+        return self._together([step for step in todo if step.action is Action.PULL])
+
     # --- inside ----------------------------------------------------------------------------------
+
+    def _together(self, todo: Sequence[Step]) -> list[Step]:
+        with ThreadPoolExecutor(max(1, len(todo))) as pool:
+            return [step for step, _ in zip(todo, pool.map(self._take, todo), strict=True)]
 
     def _back(self, failure: NotReady, target: Version, taken: Sequence[Step]) -> DeployError:
         started = time.monotonic()
