@@ -62,7 +62,7 @@ down: ## stop everything that `make local` or `make dev` started
 	@if [ -x $(BIN)/harness ]; then $(BIN)/harness down --env $(ENV); else echo "nothing is set up"; fi
 
 .PHONY: pipeline
-pipeline: setup ## the stages of CI on this machine: release, local, then every gate as a dry run
+pipeline: setup ## the stages of CI on this machine: release, local, rehearsal, then every gate as a dry run
 	@$(BIN)/harness pipeline
 
 .PHONY: test

@@ -10,7 +10,7 @@ import typer
 
 from harness.cli_promotion import ROOT, Root, console, promotion_of, say, write_page
 from harness.environment import Environment
-from harness.errors import HarnessError, Problem
+from harness.errors import HarnessError
 
 __all__ = ["mount"]
 
@@ -23,9 +23,9 @@ def mount(app: typer.Typer) -> None:
 
 
 def pipeline(root: Root = ROOT) -> None:
-    """Build the release, prove it locally, then walk the environments: deploy where this machine can, and
-    ask the gate everywhere. Where approvals are asked for, it is always a dry run. Exit 0: what could run
-    has passed, and the gates have answered.
+    """Build the release, prove it locally, then walk the environments: deploy where this machine can (a
+    rehearsal is raised and taken down again), and ask the gate everywhere. Where they ask for approvals, it
+    is always a dry run. Exit 0: what could run has passed, and the gates have answered.
     """
     from harness.promotion import RELEASE_FILE, current_release
 
@@ -45,7 +45,7 @@ def pipeline(root: Root = ROOT) -> None:
 def _walk(environment: Environment, root: Path) -> bool:
     """Deploy and prove, or only ask; false when it was tried and did not pass."""
     name = environment.environment
-    lacking = _lacking(environment, root)
+    raised, lacking = _reach(environment, root)
     dry, closed = bool(environment.gate.approvals), False
     if environment.predecessor is not None:
         promotion, secrets = promotion_of(root, name, None, None, None)
@@ -61,15 +61,36 @@ def _walk(environment: Environment, root: Path) -> bool:
         for problem in [] if dry else lacking[:_NAMED]:
             console.print(f"    {problem}", style="dim", markup=False)
         return True
+    if not raised:
+        return _proven(name, root)
+    try:
+        passed = _harness(root, "rehearsal", "up", "--env", name) and _proven(name, root)
+    finally:  # Ctrl-C included
+        gone = _harness(root, "rehearsal", "down", "--env", name)
+    return passed and gone
+
+
+def _proven(name: str, root: Path) -> bool:
     argv = [sys.executable, "-m", "pytest", "-p", "no:hypothesispytest", "--env", name, "features/"]
     return subprocess.run(argv, cwd=root, check=False).returncode == 0
 
 
-def _lacking(environment: Environment, root: Path) -> list[Problem]:
+def _harness(root: Path, *arguments: str) -> bool:
+    argv = [str(Path(sys.executable).with_name("harness")), *arguments]
+    return subprocess.run(argv, cwd=root, check=False).returncode == 0
+
+
+def _reach(environment: Environment, root: Path) -> tuple[bool, list[str]]:
+    """Whether its machines can be raised here; and what keeps this machine from deploying to it."""
     from harness.environment.loader import preflight
+    from harness.rehearsal.engine import lacks
+    from harness.rehearsal.topology import can_be_raised
     from harness.secrets import SecretStore
 
-    return preflight(environment, SecretStore(root, root / ".harness" / environment.environment))
+    if can_be_raised(environment, root):
+        return True, list(lacks([]))
+    secrets = SecretStore(root, root / ".harness" / environment.environment)
+    return False, [str(problem) for problem in preflight(environment, secrets)]
 
 
 def _in_order(root: Path) -> list[Environment]:

@@ -13,7 +13,7 @@ from harness.environment import Environment
 from harness.environment.machines import Machine, Machines
 from harness.errors import ConfigurationError, Problem
 
-__all__ = ["LABEL", "STATE_LABEL", "USER", "Host", "Topology", "topology_of"]
+__all__ = ["LABEL", "STATE_LABEL", "USER", "Host", "Topology", "can_be_raised", "topology_of"]
 
 LABEL = "harness.rehearsal"
 """Label of every container, network and volume of a rehearsal; its value is the environment's name."""
@@ -128,6 +128,15 @@ def topology_of(environment: Environment, root: Path) -> Topology:
         certificate=gateway.tls.certificate if gateway.provider == "docker" else "",
         tls_names=_tls_names(environment, machines, balancer),
     )
+
+
+def can_be_raised(environment: Environment, root: Path) -> bool:
+    """Whether it declares machines that are to be raised on this one: others are somewhere else."""
+    try:
+        topology_of(environment, root)
+    except ConfigurationError:
+        return False
+    return True
 
 
 def _network(address: str) -> Network:

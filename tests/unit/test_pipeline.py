@@ -14,7 +14,7 @@ import yaml
 from harness import cli_pipeline
 from harness.environment.explain import secret_fields
 from harness.environment.loader import load
-from harness.errors import Problem
+from harness.rehearsal.topology import can_be_raised
 from tests.attack.stand import write_tree
 from tests.promotion_stand import Deposit
 
@@ -137,27 +137,40 @@ def test_a_mistake_is_seen(argv: list[str], old: str, new: str, told: str, tmp_p
 # --- on this machine ----------------------------------------------------------------------------------
 
 
+UNREACHED = "instant.host: 10.86.1.31:22 cannot be reached: no answer within 2 s"
+ROOT_ONLY = "only root may set routes"
+
+
 @pytest.fixture
 def deposit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Deposit:
-    missing = Problem("instant.host", "10.86.1.31:22 cannot be reached: no answer within 2 s")
-    monkeypatch.setattr(
-        cli_pipeline, "_lacking", lambda e, root: [missing] if e.environment == "rehearsal" else []
-    )
+    reach = {"rehearsal": (True, [ROOT_ONLY]), "staging": (False, [UNREACHED])}
+    monkeypatch.setattr(cli_pipeline, "_reach", lambda e, root: reach.get(e.environment, (False, [])))
     return Deposit(write_tree(tmp_path / "tree"))
 
 
-def walked(deposit: Deposit, monkeypatch: pytest.MonkeyPatch, *codes: int) -> tuple[int, str, list[str]]:
-    """How the walk ended, what it said, and where it ran the checklists."""
-    ran: list[str] = []
-    left = list(codes)
+@pytest.fixture
+def able(deposit: Deposit, monkeypatch: pytest.MonkeyPatch) -> Deposit:
+    """On a machine where a rehearsal can be raised."""
+    raised = {"rehearsal": (True, list[str]())}
+    monkeypatch.setattr(cli_pipeline, "_reach", lambda e, root: raised.get(e.environment, (False, [])))
+    return deposit
+
+
+def walked(
+    deposit: Deposit, monkeypatch: pytest.MonkeyPatch, **codes: int
+) -> tuple[int, str, list[tuple[str, str]]]:
+    """How the walk ended, what it said, and what it ran where; ``codes``: exit codes that are not 0."""
+    ran: list[tuple[str, str]] = []
 
     real = subprocess.run
 
     def run(argv: list[str], **more: Any) -> subprocess.CompletedProcess[str]:
         if "--env" not in argv:  # git
             return real(argv, **more)
-        ran.append(argv[argv.index("--env") + 1])
-        return subprocess.CompletedProcess(argv, left.pop(0))
+        before = argv.index("--env")
+        what = "checklists" if "pytest" in argv else argv[before - 1]
+        ran.append((argv[before + 1], what))
+        return subprocess.CompletedProcess(argv, codes.get(what, 0))
 
     monkeypatch.setattr(cli_pipeline.subprocess, "run", run)
     done = deposit.harness("pipeline")
@@ -167,26 +180,54 @@ def walked(deposit: Deposit, monkeypatch: pytest.MonkeyPatch, *codes: int) -> tu
 def test_a_walk_deploys_where_it_can_and_asks_everywhere(
     deposit: Deposit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    code, text, ran = walked(deposit, monkeypatch, 0)
+    code, text, ran = walked(deposit, monkeypatch)
     assert code == 0, text
-    assert ran == ["local"]
+    assert ran == [("local", "checklists")]
     places = [
         text.index(part) for part in ("== build: release-", "== local", "== staging", "== production")
     ]
     assert places == sorted(places)
     assert "gateway-image: missing" in text
     assert "dry run: nothing was deployed to rehearsal: out of reach from here (1 problems)" in text
-    assert "10.86.1.31:22 cannot be reached" in text
+    assert ROOT_ONLY in text
     assert "dry run: nothing was deployed to staging: its gate is closed" in text
+    assert UNREACHED in text
     assert "dry run: nothing was deployed to production: approvals are asked for" in text
     assert "the pipeline has been walked to its end" in text
+
+
+def test_a_rehearsal_is_raised_proven_and_taken_down(
+    able: Deposit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code, text, ran = walked(able, monkeypatch)
+    assert code == 0, text
+    rehearsed = [("rehearsal", "up"), ("rehearsal", "checklists"), ("rehearsal", "down")]
+    assert ran == [("local", "checklists"), *rehearsed]
+
+
+@pytest.mark.parametrize(
+    ("broken", "steps"),
+    [("up", ["up", "down"]), ("down", ["up", "checklists", "down"])],
+)
+def test_a_rehearsal_that_cannot_be_raised_or_taken_down_stops_the_walk(
+    able: Deposit, monkeypatch: pytest.MonkeyPatch, broken: str, steps: list[str]
+) -> None:
+    code, text, ran = walked(able, monkeypatch, **{broken: 1})
+    assert code == 1
+    assert [what for name, what in ran if name == "rehearsal"] == steps
+    assert "stopped: rehearsal has not passed" in text
+
+
+def test_which_environments_can_be_raised_here() -> None:
+    names = ("local", "rehearsal", "staging", "production")
+    assert [n for n in names if can_be_raised(load(n, ROOT).environment, ROOT)] == ["rehearsal"]
 
 
 def test_a_walk_stops_where_something_does_not_pass(
     deposit: Deposit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    code, text, ran = walked(deposit, monkeypatch, 1)
+    code, text, ran = walked(deposit, monkeypatch, checklists=1)
     assert code == 1
-    assert ran == ["local"]
+    assert ran == [("local", "checklists")]
     assert "stopped: local has not passed" in text
     assert "== staging" not in text
