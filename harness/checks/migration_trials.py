@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -23,6 +24,9 @@ from harness.sql.run import run_file, sow
 from harness.stack import Stack
 
 __all__ = ["from_scratch", "on_top", "reversible"]
+
+_NOT_RESTORED = re.compile(r"^-- not restored: ([\w.]+): (\S.*)$", re.MULTILINE)
+"""How a reverse migration says that it cannot bring the values of a table back: table and reason."""
 
 
 @check("supabase.migrations.from_scratch", component="supabase", effect=Effect.PLANTS)
@@ -152,7 +156,8 @@ def _there_and_back(connection: psycopg.Connection, migration: Migration) -> lis
         return failed
     remedy = "drop what the migration made, bring back what it took, and nothing else"
     found = _not_as(before, catalog_lines(connection), "as before the migration", where, remedy)
-    found += _rows_lost(rows, contents(connection), where)
+    after = contents(connection)
+    found += _rows_lost(rows, after, where) or _values_lost(rows, after, rollback)
     if found:
         return found
     if failed := _failed(connection, migration.text, f"supabase/migrations/{rollback.name}, again"):
@@ -190,6 +195,22 @@ def _rows_lost(before: Contents, after: Contents, where: str) -> list[Finding]:
             observed = f"{rows} rows" if table in after else "the table is gone"
             remedy = "keep the rows: move them, or say in the migration why they go"
             findings.append(Finding(f"{count} rows in {table}", observed, where, remedy))
+    return findings
+
+
+def _values_lost(before: Contents, after: Contents, rollback: Path) -> list[Finding]:
+    """Tables with as many rows as before, but others, of which the reverse does not say so."""
+    conceded = dict(_NOT_RESTORED.findall(rollback.read_text(encoding="utf-8")))
+    where = f"supabase/rollbacks/{rollback.name}"
+    changed = [table for table, held in before.items() if held != after.get(table, held)]
+    findings = []
+    for table in changed:
+        if table not in conceded:
+            remedy = f"put the old values back, or say in it why not: -- not restored: {table}: REASON"
+            findings.append(Finding(f"the same values in {table}", "others than before", where, remedy))
+    for table in sorted(set(conceded) - set(changed)):
+        remedy = "take the line out: it would hide a later loss"
+        findings.append(Finding(f"other values in {table}", "the same as before", where, remedy))
     return findings
 
 

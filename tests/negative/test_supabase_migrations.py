@@ -181,8 +181,32 @@ def test_a_migration_that_cannot_be_applied_again_is_named(database_stack: Stack
     """Its reverse leaves something that no catalog of schemas shows: a row that it inserts again."""
     path = _added(project, "insert into usage.switches values ('web', true, null, now());")
     refutes(migration_trials.reversible, database_stack, f"{path.name}", "violates check constraint")
-    path.write_text("update usage.switches set open = false where name = 'instant';")
+    path.write_text("update usage.switches set open = true where name = 'instant';")
     holds(migration_trials.reversible, database_stack)
+
+
+def test_a_reverse_that_leaves_other_values_is_named(database_stack: Stack, project: Path) -> None:
+    path = _added(
+        project,
+        "update public.messages set content = upper(content);",
+        "update public.messages set content = lower(content);",
+    )
+    refutes(
+        migration_trials.reversible,
+        database_stack,
+        f"supabase/rollbacks/{path.name}",
+        "the same values in public.messages",
+    )
+
+
+def test_values_that_cannot_be_restored_are_conceded_where_it_is_so(
+    database_stack: Stack, project: Path
+) -> None:
+    conceded = "-- not restored: public.messages: nobody knows which letters were capitals\nselect 1;"
+    path = _added(project, "update public.messages set content = upper(content);", conceded)
+    holds(migration_trials.reversible, database_stack)
+    path.write_text("select 1;")  # nothing is lost: the concession would hide what a later edit loses
+    refutes(migration_trials.reversible, database_stack, "other values in public.messages", "the same")
 
 
 def test_a_migration_outside_a_transaction_can_be_tried(database_stack: Stack, project: Path) -> None:
