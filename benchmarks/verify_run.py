@@ -51,8 +51,13 @@ def table(runs: list[dict[str, float]]) -> str:
         ("checks asked", f"{middle['checks']:.0f}"),
         ("whole command, from the shell", f"{middle['wall']:.1f} s"),
         ("the run itself", f"{middle['run']:.1f} s"),
-        ("its slowest check", f"{middle['slowest']:.1f} s"),
-        ("run / slowest check", f"{middle['run'] / middle['slowest']:.2f}"),
+        ("the cold start, which wants quiet and comes last", f"{middle['cold start']:.1f} s"),
+        ("the run without it", f"{middle['run'] - middle['cold start']:.1f} s"),
+        ("its slowest other check", f"{middle['slowest other']:.1f} s"),
+        (
+            "run / slowest check, both without the cold start",
+            f"{(middle['run'] - middle['cold start']) / middle['slowest other']:.2f}",
+        ),
         ("time of all checks together, each as it took beside the others", f"{middle['one by one']:.0f} s"),
     ]
     lines = [f"Median of {len(runs)} runs of `pytest --env local --verify-only features/`, 2 cores.", ""]
