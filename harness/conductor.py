@@ -178,7 +178,7 @@ class Conductor:
         """Answer ``question``; whether its check has ended."""
         evidence, ended = self._obstacle(question), True
         if evidence is None:
-            with self._slots.taken(_rank(question.check.turn)):
+            with self._slots.taken(self._rank(question)):
                 evidence, ended = self._within_its_time(question)
         self._conclude(question, evidence)
         return ended
@@ -190,6 +190,11 @@ class Conductor:
             self.listener.answered(evidence)
         finally:  # even when nobody can listen any more, the run must end
             self._answers[question].set_result(evidence)
+
+    def _rank(self, question: Question) -> int:
+        """What others wait for, and what takes longest, goes first: else it would end alone, and late."""
+        awaited = any(_goes_before(question, other) for other in self._answers)
+        return 0 if awaited or question.check.turn is Turn.HEAVY else 1
 
     def _obstacle(self, question: Question) -> Evidence | None:
         for component in question.check.needs:
@@ -222,11 +227,6 @@ class Conductor:
 def _near(drill: Question, quiet: Sequence[Question]) -> bool:
     """Whether ``drill`` has to do with a component that one of ``quiet`` wants to itself."""
     return any(not set(drill.check.needs).isdisjoint(other.check.needs) for other in quiet)
-
-
-def _rank(turn: Turn) -> int:
-    """What others wait for, and what takes longest, goes first: else it would go on alone at the end."""
-    return 0 if turn in (Turn.TIMED, Turn.HEAVY) else 1
 
 
 def _goes_before(other: Question, question: Question) -> bool:

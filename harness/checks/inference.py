@@ -14,9 +14,9 @@ from harness.stack import Stack
 
 __all__ = ["answers", "golden_answer", "key_required", "served_model", "streams", "token_limit"]
 
-_SAMPLES = (1, 33)
+_SAMPLES = (1, 9)
 """Words of the prompts that show how many tokens a word has, and how many the chat template adds."""
-_ROOM = 8
+_ROOM = 4
 """Tokens left for an answer that nothing but the context can end."""
 _STREAM_PROMPT = "Count from one to twenty in words."
 

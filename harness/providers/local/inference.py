@@ -24,7 +24,7 @@ from harness.stack import Stack
 
 __all__ = ["LocalInstant", "LocalThinking"]
 
-_PROBE_SECONDS = 1.5
+_PROBE_SECONDS = 1.0
 _PLATFORM_SOURCES = ("serverless.py", "pool.py", "worker.py", "settings.py", "tether.py")
 
 
