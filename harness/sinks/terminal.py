@@ -95,14 +95,12 @@ class Terminal:
             self._live.start(refresh=True)
 
     def _elsewhere(self, entries: list[NotRun], environment: Environment) -> None:
-        """Each item that the environment rules out with its reason; what is meant for others, counted."""
-        for entry in entries:
-            if entry.item in environment.not_applicable:
-                self._not_run(entry, "does not apply here")
-        others = Counter(e.reason for e in entries if e.item not in environment.not_applicable)
-        for reason, count in others.items():
+        """Each item that the environment rules out with its reason, then what is for others; counted."""
+        ruled_out = environment.not_applicable
+        groups = Counter((e.item if e.item in ruled_out else "", e.reason) for e in entries)
+        for (item, reason), count in sorted(groups.items(), key=lambda group: not group[0][0]):
             noun = "scenario does" if count == 1 else "scenarios do"
-            self.screen.row("none", "dim", "", Text(f"{count} {noun} not apply here: {reason}", "dim"))
+            self.screen.row("none", "dim", item, Text(f"{count} {noun} not apply here: {reason}", "dim"))
 
     def plans(self, plans: list[Plan]) -> None:
         """Print what a deploy would change."""
