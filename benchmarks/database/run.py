@@ -5,9 +5,9 @@
     python -m benchmarks.database.run write
 
 Peers come from PyPI into a throw-away environment (`python -m venv DIRECTORY`, then `DIRECTORY/bin/pip
-install pgrls trespass-rls`); Supabase's advisors from tools/. A peer "catches" a mistake when it says
-anything that it did not say of the correct schema: what it names is not held against it. `write` puts the
-numbers of the last runs (.harness/benchmarks/database.json) into docs/database-checks.md.
+install pgrls trespass-rls rls-policy-tester`); Supabase's advisors from tools/. A peer "catches" a mistake
+when it says anything that it did not say of the correct schema: what it names is not held against it.
+`write` puts the numbers of the last runs (.harness/benchmarks/database.json) into docs/database-checks.md.
 """
 
 from __future__ import annotations
@@ -96,6 +96,18 @@ def trespass(peers: Path) -> Callable[[str, str], Said]:
     return ask
 
 
+def policy_tester(peers: Path) -> Callable[[str, str], Said]:
+    """Its audit, which needs no definitions; its tests catch what somebody has written them for."""
+
+    def ask(dsn: str, _: str) -> Said:
+        command = [peers / "bin" / "rls-policy-tester", "--dsn", dsn, "--audit-schema", "public", "--json"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+        found = json.loads(done.stdout)["findings"]
+        return frozenset(f"{one['id']} {one['message']}" for one in found if one["status"] != "PASS")
+
+    return ask
+
+
 def supabase_advisors(cli: SupabaseCli) -> Callable[[str, str], Said]:
     def ask(dsn: str, _: str) -> Said:
         target = Target.from_dsn(dsn)
@@ -117,7 +129,11 @@ def compare(peers: Path | None, every: int) -> dict[str, object]:
             "Supabase CLI `db advisors`": supabase_advisors(SupabaseCli(ROOT, Path(state))),
         }
         if peers is not None:
-            tools |= {"pgrls 0.57.1": pgrls(peers), "trespass-rls 0.2.0": trespass(peers)}
+            tools |= {
+                "pgrls 0.57.1": pgrls(peers),
+                "trespass-rls 0.2.0": trespass(peers),
+                "rls-policy-tester 0.1.0, its audit": policy_tester(peers),
+            }
         with psycopg.connect(dsn, autocommit=True) as owner:
             owner.execute("create database corpus template supabase_baseline")
         corpus = psycopg.conninfo.make_conninfo(dsn, dbname="corpus")
