@@ -1,9 +1,10 @@
 """Measures what a drift check costs, and how much asking side by side saves.
 
-    .venv/bin/python benchmarks/verify_run.py --runs 5 [--write]
+    .venv/bin/python benchmarks/verify_run.py --runs 5 [--env rehearsal] [--write]
 
-Needs a stack that is up (`make local`). Runs `pytest --env local --verify-only features/` and reads
-`.harness/local/last-run.json`. --write puts the table into docs/performance.md between its markers.
+Needs a stack that is up (`make local`, `make rehearse KEEP=1`). Runs `pytest --env ENV --verify-only
+features/` and reads `.harness/ENV/last-run.json`. --write puts the table into docs/performance.md between
+the environment's markers.
 """
 
 from __future__ import annotations
@@ -17,17 +18,16 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-COMMAND = [str(ROOT / ".venv/bin/pytest"), "--env", "local", "--verify-only", "features/"]
-BEGIN, END = "<!-- verify:begin -->", "<!-- verify:end -->"
 
 
-def once() -> dict[str, float]:
+def once(environment: str) -> dict[str, float]:
+    command = [str(ROOT / ".venv/bin/pytest"), "--env", environment, "--verify-only", "features/"]
     started = time.monotonic()
-    done = subprocess.run(COMMAND, cwd=ROOT, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     wall = time.monotonic() - started
     if done.returncode:
         raise SystemExit(done.stdout[-2000:])
-    run = json.loads((ROOT / ".harness/local/last-run.json").read_text())
+    run = json.loads((ROOT / ".harness" / environment / "last-run.json").read_text())
     checks: dict[str, float] = {}
     for scenario in run["scenarios"]:
         for evidence in scenario["evidence"]:
@@ -45,7 +45,7 @@ def once() -> dict[str, float]:
     }
 
 
-def table(runs: list[dict[str, float]]) -> str:
+def table(environment: str, runs: list[dict[str, float]]) -> str:
     middle = {key: statistics.median(run[key] for run in runs) for key in runs[0]}
     rows: list[tuple[str, Any]] = [
         ("checks asked", f"{middle['checks']:.0f}"),
@@ -60,7 +60,8 @@ def table(runs: list[dict[str, float]]) -> str:
         ),
         ("time of all checks together, each as it took beside the others", f"{middle['one by one']:.0f} s"),
     ]
-    lines = [f"Median of {len(runs)} runs of `pytest --env local --verify-only features/`, 2 cores.", ""]
+    command = f"pytest --env {environment} --verify-only features/"
+    lines = [f"Median of {len(runs)} runs of `{command}`, 2 cores.", ""]
     lines += ["| what | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows)]
     return "\n".join(lines)
 
@@ -68,15 +69,19 @@ def table(runs: list[dict[str, float]]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--env", default="local")
     parser.add_argument("--write", action="store_true")
     options = parser.parse_args()
-    text = table([once() for _ in range(options.runs)])
+    text = table(options.env, [once(options.env) for _ in range(options.runs)])
     print(text)
     if options.write:
         page = ROOT / "docs/performance.md"
-        head, _, rest = page.read_text().partition(BEGIN)
-        _, _, tail = rest.partition(END)
-        page.write_text(f"{head}{BEGIN}\n{text}\n{END}{tail}")
+        begin, end = f"<!-- verify {options.env}: begin -->", f"<!-- verify {options.env}: end -->"
+        head, found, rest = page.read_text().partition(begin)
+        _, closed, tail = rest.partition(end)
+        if not (found and closed):
+            raise SystemExit(f"{page.relative_to(ROOT)} has no {begin} … {end}")
+        page.write_text(f"{head}{begin}\n{text}\n{end}{tail}")
 
 
 if __name__ == "__main__":

@@ -59,6 +59,9 @@ class Reservation(msgspec.Struct):
     request_id: str
 
 
+_Wanted = tuple[Reservation, asyncio.Future[str]]
+
+
 class Settlement(msgspec.Struct):
     """What a request really used."""
 
@@ -81,7 +84,7 @@ class Ledger:
             "thinking_tokens": settings.limit_thinking_tokens_per_day,
         }
         self._store = Store(settings)
-        self._wanted: list[tuple[Reservation, asyncio.Future[str]]] = []
+        self._wanted: list[_Wanted] = []
         self._used: list[Settlement] = []
         self._open: dict[str, None] = {}
         self._owed: Counter[str] = Counter()  # user: answers that are not settled yet
@@ -123,8 +126,6 @@ class Ledger:
         wanted = Reservation(os.urandom(16).hex(), user, model, tokens, request_id)
         if len(self._used) >= MOST_UNSETTLED:
             raise Refused(DOWN)
-        if self._owed and self._settling and user in self._owed and self._attempt is not None:
-            await asyncio.shield(self._attempt)  # else the request before would still count as in flight
         future: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._wanted.append((wanted, future))
         if not self._reserving:
@@ -167,12 +168,39 @@ class Ledger:
     async def _reserve_all(self) -> None:
         try:
             while self._wanted:
-                batch, self._wanted = self._wanted[:MOST_IN_A_BATCH], self._wanted[MOST_IN_A_BATCH:]
-                await self._reserve_batch(batch)
+                if batch := self._next_batch():
+                    await self._reserve_batch(batch)
+                else:
+                    self._kick_settling()
+                    await asyncio.shield(self._settled_once())
         finally:
             self._reserving = False
 
-    async def _reserve_batch(self, batch: list[tuple[Reservation, asyncio.Future[str]]]) -> None:
+    def _next_batch(self) -> list[_Wanted]:
+        """Whose turn it is: not while another call settles an answer of the same user.
+
+        It would still count as in flight, and its user be refused with the answer in hand.
+        """
+        if not self._settling:
+            unsettled = {one.user for one in self._used[MOST_IN_A_BATCH:]}  # the others go in the same call
+        elif self._attempt is not None and not self._attempt.done():
+            unsettled = set(self._owed)
+        else:  # the ledger is down: whoever asks shall be told
+            unsettled = set()
+        batch: list[_Wanted] = []
+        others: list[_Wanted] = []
+        for item in self._wanted:
+            ready = len(batch) < MOST_IN_A_BATCH and item[0].user not in unsettled
+            (batch if ready else others).append(item)
+        self._wanted = others
+        return batch
+
+    def _settled_once(self) -> asyncio.Future[None]:
+        if self._attempt is None:
+            self._attempt = asyncio.get_running_loop().create_future()
+        return self._attempt
+
+    async def _reserve_batch(self, batch: list[_Wanted]) -> None:
         requests = [wanted for wanted, _ in batch]
         payload = _encode({**self._limits, "requests": requests}).decode()
         started = time.monotonic()

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from harness.database.catalogue import COMMANDS, Catalogue, Policy, Relation
 from harness.database.declaration import Declaration, Rule
+from harness.database.expressions import bare, split
 from harness.database.findings import Found
 from harness.database.oracle import Subject, subjects
 from harness.database.synthesise import constants
@@ -101,11 +102,11 @@ def binds(expression: str, relation: Relation, rules: list[Rule], others: Sequen
         rule.who not in ("owner", "members", "own") and not rule.where and not rule.check for rule in rules
     ):
         return True
-    text = _bare(" ".join(expression.split()))
-    arms = _split(text, " OR ")
+    text = bare(" ".join(expression.split()))
+    arms = split(text, " OR ")
     if len(arms) > 1:
         return all(binds(arm, relation, rules, others) for arm in arms)
-    parts = _split(text, " AND ")
+    parts = split(text, " AND ")
     if len(parts) > 1:
         return any(binds(part, relation, rules, others) for part in parts)
     if text.lower() == "false" or any(_names(text, relation, rule) for rule in rules):
@@ -125,36 +126,3 @@ def _names(text: str, relation: Relation, rule: Rule) -> bool:
         return True
     words = set(re.findall(r"\w+", asked))
     return any(c.name in words and re.search(rf"\b{re.escape(c.name)}\b", text) for c in relation.columns)
-
-
-def _bare(text: str) -> str:
-    """Without the parentheses around the whole."""
-    while text.startswith("(") and _closing(text) == len(text) - 1:
-        text = text[1:-1].strip()
-    return text
-
-
-def _closing(text: str) -> int:
-    depth, quoted = 0, False
-    for index, sign in enumerate(text):
-        if sign == "'":
-            quoted = not quoted
-        elif not quoted:
-            depth += (sign in "([") - (sign in ")]")
-            if depth == 0:
-                return index
-    return len(text)
-
-
-def _split(text: str, word: str) -> list[str]:
-    """At ``word``, outside of parentheses and quotes."""
-    parts, depth, quoted, start = [], 0, False, 0
-    for index, sign in enumerate(text):
-        if sign == "'":
-            quoted = not quoted
-        elif not quoted:
-            depth += (sign in "([") - (sign in ")]")
-            if depth == 0 and text.startswith(word, index):
-                parts.append(text[start:index])
-                start = index + len(word)
-    return [*parts, text[start:]]

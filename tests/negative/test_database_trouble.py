@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import uuid
 from pathlib import Path
 
 import psycopg
@@ -19,8 +21,11 @@ from harness import database_cli
 from harness.database.check import Options, check
 from harness.database.data_api import swept, swept_users
 from harness.database.declaration import Declaration, parse
+from harness.providers.local.postgres import EmbeddedPostgres
+from harness.providers.selfhosted.bootstrap import bootstrap
+from harness.secrets import Secret
 from harness.waiting import wait_until
-from tests.pg_fixture import ROOT, Database
+from tests.pg_fixture import ROOT, Database, free_port
 
 NOTES = """
 create table public.notes (
@@ -71,6 +76,33 @@ def test_a_statement_that_takes_too_long(database: Database, notes: Declaration)
 def test_a_database_that_takes_no_writes(database: Database, notes: Declaration) -> None:
     database.execute(f"alter database {database.name} set default_transaction_read_only = on")
     assert "cannot execute INSERT in a read-only transaction" in gaps(database, notes)
+
+
+def test_a_replica_is_read_and_nothing_is_tried_on_it(tmp_path: Path) -> None:
+    password = Secret(uuid.uuid4().hex)
+    primary, replica = (
+        EmbeddedPostgres(tmp_path / name, free_port(), password, durable=False)
+        for name in ("primary", "replica")
+    )
+    try:
+        with primary.running():
+            bootstrap(primary)
+            with psycopg.connect(primary.dsn()) as owner:
+                owner.execute(NOTES.replace("enable", "disable").encode())
+            replica.initialise()
+            shutil.rmtree(replica.data)
+            copy = ["--write-recovery-conf", "--checkpoint=fast", "--no-sync", "--dbname", primary.dsn()]
+            replica.run([str(replica.bin / "pg_basebackup"), "--pgdata", str(replica.data), *copy])
+            with replica.running():
+                report = check(
+                    replica.dsn(), parse("tables:\n  public.notes: {owner: user_id, may: [select]}\n")
+                )
+    finally:
+        replica.destroy()
+        primary.destroy()
+    assert [gap.reason for gap in report.gaps] == ["it is a read-only replica: rows cannot be planted"]
+    assert not report.holds
+    assert "rls-disabled" in {found.rule for found in report.found}
 
 
 def test_a_role_that_may_not(database: Database, notes: Declaration) -> None:

@@ -1,0 +1,113 @@
+"""Of all that was found, the causes: one finding a culprit, without what merely follows from another."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from harness.database.catalogue import Catalogue, Policy, Relation
+from harness.database.findings import Found
+from harness.database.prober import Sighting
+
+__all__ = ["gathered", "policy_title", "without_consequences"]
+
+_ORDER = ("foreign-read", "foreign-update", "foreign-delete", "forged-insert", "owner-reassigned")
+
+
+def policy_title(policy: Policy, relation: Relation) -> str:
+    """As SQL names a policy."""
+    return f'policy "{policy.name}" on {relation.title}'
+
+
+@dataclass
+class _Case:
+    """A finding with everything that it lets happen, and where."""
+
+    found: Found
+    kinds: set[str]
+    tables: set[str]
+
+
+def gathered(pairs: list[tuple[Found, Sighting]]) -> list[_Case]:
+    """One finding for each culprit: the worst of what it lets happen, with all roles and proofs."""
+    kept: dict[Any, _Case] = {}
+    for found, sighting in pairs:
+        apart = found.rule if found.rule in ("missing-access", "policy-error", "trigger-escalates") else ""
+        case = kept.get((found.object, apart))
+        if case is None:
+            kept[found.object, apart] = _Case(found, {sighting.kind}, {found.table})
+            continue
+        worse, lesser = (found, case.found) if _rank(found) < _rank(case.found) else (case.found, found)
+        case.kinds.add(sighting.kind)
+        case.tables.add(found.table)
+        case.found = replace(
+            worse,
+            roles=tuple(dict.fromkeys(worse.roles + lesser.roles)),
+            proofs=tuple(dict.fromkeys(worse.proofs + lesser.proofs)),
+        )
+    return list(kept.values())
+
+
+def _rank(found: Found) -> int:
+    return _ORDER.index(found.rule) if found.rule in _ORDER else -1
+
+
+def without_consequences(catalogue: Catalogue, cases: list[_Case]) -> list[Found]:
+    """Leave out what only happens because something that it reads is open (or closed) itself."""
+    opened = {table for case in cases if "foreign-read" in case.kinds for table in case.tables}
+    unseen = {
+        c.found.table
+        for c in cases
+        if c.found.rule == "missing-access" and c.found.object.endswith(", SELECT")
+    }
+    unseen |= {
+        c.found.table
+        for c in cases
+        if c.found.rule == "missing-access" and c.found.object.startswith("function ")
+    }
+    readers: dict[str, set[str]] = {}
+    for policy in catalogue.policies:
+        relation = catalogue.by_oid.get(policy.relation)
+        if relation is not None:
+            reads = {catalogue.by_oid[oid].title for oid in policy.relations if oid in catalogue.by_oid}
+            readers[policy_title(policy, relation)] = reads - {relation.title}
+    kept = []
+    for case in cases:
+        found, relation = case.found, catalogue.by_title.get(case.found.table)
+        if readers.get(found.object, set()) & opened:
+            continue
+        if relation is not None and relation.kind == "v" and relation.invoker:
+            reached = {
+                catalogue.by_oid[oid].title for oid in catalogue.reach(relation) if oid in catalogue.by_oid
+            }
+            if reached & opened:
+                continue
+        if (
+            found.rule == "missing-access"
+            and not found.object.startswith("function ")
+            and _follows(found, unseen, catalogue)
+        ):
+            continue
+        extra = sorted(case.kinds - {found.rule, "missing-access", "policy-error"})
+        more = f"; also {', '.join(extra)}" if extra and found.rule in _ORDER else ""
+        kept.append(replace(found, what=found.what + more))
+    return kept
+
+
+def _follows(found: Found, unseen: set[str], catalogue: Catalogue) -> bool:
+    """Whether access is missing only because a row is not seen, here or in a table that a policy reads."""
+    if not found.object.endswith(", SELECT") and found.table in unseen:
+        return True
+    relation = catalogue.by_title.get(found.table)
+    reads = {
+        catalogue.by_oid[oid].title
+        for policy in (catalogue.policies_of(relation) if relation else ())
+        for oid in policy.relations
+        if oid in catalogue.by_oid and oid != policy.relation
+    }
+    reads |= {
+        catalogue.by_oid[oid].title
+        for oid in (catalogue.reach(relation) if relation else ())
+        if oid in catalogue.by_oid
+    }
+    return bool(reads & unseen)

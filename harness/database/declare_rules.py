@@ -1,0 +1,153 @@
+"""Policies as rules of a declaration: what they let through, in its own words where it has them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from harness.database.catalogue import COMMANDS, Catalogue, Policy, Relation
+from harness.database.declaration import Declaration
+from harness.database.expressions import bare, calls, split
+from harness.database.static_functions import MANAGED
+
+__all__ = ["rules_of"]
+
+_CALLER = r"\(*\s*(?:SELECT\s+)?auth\.uid\(\)(?:\s+AS\s+uid\))?\)*(?:::text)?"
+
+
+def rules_of(
+    catalogue: Catalogue,
+    base: Declaration,
+    relation: Relation,
+    policies: list[Policy],
+    bucket: str | None = None,
+) -> Iterator[dict[str, Any]]:
+    """What permissive policies let through, narrowed by restrictive ones; alike rules are one."""
+    kept: dict[str, dict[str, Any]] = {}
+    for policy in policies:
+        for who in _whos(base, policy) if policy.permissive else ():
+            for command in COMMANDS if policy.command == "ALL" else (policy.command,):
+                role = {"anyone": base.anonymous, "signed-in": base.signed_in}.get(who, who)
+                if not relation.allows(role, command):
+                    if who != "anyone" or not relation.allows(base.signed_in, command):
+                        continue
+                    rule = _rule(catalogue, base, relation, policy, policies, command, "signed-in", bucket)
+                else:
+                    rule = _rule(catalogue, base, relation, policy, policies, command, who, bucket)
+                key = str(sorted(rule.items()))
+                entry = kept.setdefault(key, rule | {"may": []})
+                if command.lower() not in entry["may"]:
+                    entry["may"].append(command.lower())
+    yield from ({k: v for k, v in rule.items() if v is not None} for rule in kept.values())
+
+
+def _whos(base: Declaration, policy: Policy) -> list[str]:
+    applies = set(policy.applies)
+    found = ["anyone"] if base.anonymous in applies else ["signed-in"] if base.signed_in in applies else []
+    others = applies - {base.anonymous, base.signed_in}
+    return found + ([] if found == ["anyone"] and "public" in policy.roles else sorted(others))
+
+
+def _rule(
+    catalogue: Catalogue,
+    base: Declaration,
+    relation: Relation,
+    policy: Policy,
+    policies: list[Policy],
+    command: str,
+    who: str,
+    bucket: str | None,
+) -> dict[str, Any]:
+    role = {"anyone": base.signed_in, "signed-in": base.signed_in}.get(who, who)
+    narrower = [p for p in policies if not p.permissive and p.concerns(role, command)]
+    old = [policy.using or "true", *(p.using or "true" for p in narrower)]
+    new = [policy.new_rows or "true", *(p.new_rows or "true" for p in narrower)]
+    before = _condition(catalogue, relation, old)
+    after = _condition(catalogue, relation, new)
+    if command == "INSERT":
+        before = after
+    owner, before = _owner(relation, before, bucket)
+    same, after = _owner(relation, after, bucket)
+    if owner and same == owner and who in ("anyone", "signed-in"):
+        found: dict[str, Any] = {"who": "owner", "by": owner, "where": before}
+    else:
+        restored = f"{_test(owner, bucket)} and " if owner else ""
+        found = {"who": who, "where": (restored + (before or "true")) if owner else before}
+        after = f"{_test(same, bucket)} and {after or 'true'}" if same else after
+    if command in ("INSERT", "UPDATE") and after != found["where"]:
+        found["check"] = after or "true"
+    return found
+
+
+def _test(column: str | None, bucket: str | None) -> str:
+    return (
+        "(storage.foldername(name))[1] = auth.uid()::text"
+        if column == "folder" and bucket
+        else f"{column}::text = auth.uid()::text"
+    )
+
+
+def _condition(catalogue: Catalogue, relation: Relation, texts: list[str]) -> str | None:
+    parts = [_inlined(catalogue, relation, " ".join(text.split())) for text in texts]
+    parts = [part for part in parts if bare(part).lower() != "true"]
+    return " AND ".join(parts) or None
+
+
+def _owner(relation: Relation, text: str | None, bucket: str | None) -> tuple[str | None, str | None]:
+    """The column that is compared with the caller, and what else is asked."""
+    if text is None:
+        return None, None
+    parts = split(bare(text), " AND ")
+    for part in parts:
+        inner = bare(part)
+        match = re.fullmatch(rf"\(?(.+?)\)?(?:::text)? = {_CALLER}", inner) or re.fullmatch(
+            rf"{_CALLER} = \(?(.+?)\)?(?:::text)?", inner
+        )
+        left = match[1].strip('("') if match else ""
+        named = "folder" if bucket and "foldername(name))[1" in left else left.strip('"')
+        if named == "folder" or relation.column(named):
+            rest = [p for p in parts if p is not part and not (bucket and "bucket_id" in p)]
+            return named, " AND ".join(f"({p})" for p in rest) or None
+    return None, text
+
+
+def _inlined(catalogue: Catalogue, relation: Relation, text: str) -> str:
+    """The expression with calls of SQL helper functions written out as subqueries."""
+    for function in catalogue.functions:
+        body = " ".join(function.body.split()).rstrip("; ")
+        if (
+            function.schema in MANAGED
+            or function.language != "sql"
+            or function.set
+            or not body.lower().startswith("select")
+        ):
+            continue
+        for call in list(calls(text, function.name)):
+            arguments = split(call[call.index("(") + 1 : -1], ", ")
+            written = body
+            for index, (given, argument) in enumerate(zip(function.inputs, arguments, strict=False)):
+                value = _qualified(relation, argument)
+                written = written.replace(f"${index + 1}", f"({value})")
+                if given["name"]:
+                    written = re.sub(
+                        rf"(?<![.\w]){re.escape(given['name'])}(?![\w(])",
+                        _literally(value),
+                        written,
+                    )
+            text = text.replace(call, f"({written})")
+    return text
+
+
+def _literally(value: str) -> Callable[[re.Match[str]], str]:
+    """As a replacement in which no backslash means anything."""
+    return lambda _: f"({value})"
+
+
+def _qualified(relation: Relation, expression: str) -> str:
+    alias = '"' + relation.name.replace('"', '""') + '"'
+    for column in relation.columns:
+        expression = re.sub(
+            rf"(?<![.\w'\"]){re.escape(column.name)}(?![\w('\"])", f'{alias}."{column.name}"', expression
+        )
+    return expression

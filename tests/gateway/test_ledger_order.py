@@ -1,0 +1,128 @@
+"""What the ledger's client asks the database for, and in which order: a database that answers when told."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+import pytest
+
+from gateway.errors import Refused
+from gateway.ledger import MOST_IN_A_BATCH, Ledger
+from gateway.logs import Log
+from gateway.metrics import Metrics
+from gateway.settings import load
+from tests.gateway.stand import settings
+
+
+class Database:
+    """In the place of PostgreSQL: one request in flight a user; settles only when ``settles`` is set."""
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+        self.held: dict[str, str] = {}
+        self.settles = asyncio.Event()
+        self.down = False
+
+    async def value(self, sql: str, payload: str) -> list[object]:
+        if "usage.settle" in sql:
+            self.calls.append("settle")
+            await self.settles.wait()
+            return self._settled(payload)
+        self.calls.append("reserve")
+        await asyncio.sleep(0)
+        if self.down:
+            raise OSError("down")
+        return list(map(self._reserved, json.loads(payload)["requests"]))
+
+    async def row(self, sql: str, settlements: str, batch: str) -> tuple[list[object], list[object]]:
+        self.calls.append("exchange")
+        await asyncio.sleep(0)
+        return self._settled(settlements), list(map(self._reserved, json.loads(batch)["requests"]))
+
+    def _settled(self, payload: str) -> list[object]:
+        for one in json.loads(payload):
+            self.held.pop(one["id"], None)
+        return []
+
+    def _reserved(self, request: dict[str, str]) -> str:
+        if request["user"] in self.held.values():
+            return "user_concurrency"
+        self.held[request["id"]] = request["user"]
+        return "ok"
+
+
+@pytest.fixture
+def ledger(monkeypatch):
+    made = Ledger(
+        load(settings("postgresql://u:p@127.0.0.1:1/x", "http://e")), Log("local", "r"), Metrics()
+    )
+    monkeypatch.setattr("gateway.ledger._LINGER", 1000.0)  # settling alone begins when the test says so
+    return made
+
+
+async def turns(count: int = 5) -> None:
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+def test_who_has_an_answer_is_not_refused_because_its_settling_has_just_begun(ledger):
+    async def scene() -> list[str]:
+        database = ledger._store = Database()
+        first = await ledger.reserve("u", "instant", 1, "r1")
+        ledger.settle(first, 1, 1, "ok")
+        second = asyncio.create_task(ledger.reserve("u", "instant", 1, "r2"))
+        await asyncio.sleep(0)  # it stands in the queue, and is not yet asked for
+        ledger._lingered()  # now the settlement goes by itself
+        await turns()
+        assert database.calls == ["reserve", "settle"]
+        database.settles.set()
+        await second
+        return database.calls
+
+    assert asyncio.run(scene()) == ["reserve", "settle", "reserve"]
+
+
+def test_others_do_not_wait_for_it(ledger):
+    async def scene() -> None:
+        ledger._store = Database()
+        first = await ledger.reserve("u", "instant", 1, "r1")
+        ledger.settle(first, 1, 1, "ok")
+        ledger._lingered()
+        await turns()
+        waiting = asyncio.create_task(ledger.reserve("u", "instant", 1, "r2"))
+        await asyncio.wait_for(ledger.reserve("other", "instant", 1, "r3"), 5)
+        assert not waiting.done()
+        ledger._store.settles.set()
+        await asyncio.wait_for(waiting, 5)
+
+    asyncio.run(scene())
+
+
+def test_an_answer_that_the_next_call_does_not_carry_is_settled_first(ledger):
+    async def scene() -> list[str]:
+        database = ledger._store = Database()
+        database.settles.set()
+        users = [f"u{number}" for number in range(MOST_IN_A_BATCH + 1)]
+        held = await asyncio.gather(*(ledger.reserve(user, "instant", 1, user) for user in users))
+        for one in held:
+            ledger.settle(one, 1, 1, "ok")
+        database.calls.clear()
+        await asyncio.wait_for(ledger.reserve(users[-1], "instant", 1, "again"), 5)
+        return database.calls
+
+    assert "settle" in asyncio.run(scene())
+
+
+def test_who_asks_while_the_ledger_is_down_is_told(ledger):
+    async def scene() -> None:
+        database = ledger._store = Database()
+        first = await ledger.reserve("u", "instant", 1, "r1")
+        ledger.settle(first, 1, 1, "ok")
+        database.down = True
+        ledger._settling = True  # a settlement has failed, and waits for its next attempt
+        with pytest.raises(Refused) as refused:
+            await asyncio.wait_for(ledger.reserve("u", "instant", 1, "r2"), 5)
+        assert refused.value.refusal.status == 503
+
+    asyncio.run(scene())
