@@ -164,7 +164,8 @@ class Supervisor:
                 continue
         _, alive = psutil.wait_procs(strays, timeout=5)
         for process in alive:
-            process.kill()
+            with contextlib.suppress(psutil.NoSuchProcess):  # it has ended by itself
+                process.kill()
         psutil.wait_procs(alive, timeout=5)
         return names
 
