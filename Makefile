@@ -30,7 +30,7 @@ help: ## show this help
 
 .PHONY: local
 local: setup $(if $(filter vllm,$(ENGINE)),vllm) ## bring the whole stack up, prove it, say whether it may be promoted
-	@$(BIN)/pytest -p no:hypothesispytest --env local $(SET) $(PYTEST_ARGS) features/
+	@$(BIN)/pytest --env local $(SET) $(PYTEST_ARGS) features/
 
 .PHONY: dev
 dev: setup ## the same stack for daily work: next dev, uvicorn with reload, debug logs
@@ -38,7 +38,7 @@ dev: setup ## the same stack for daily work: next dev, uvicorn with reload, debu
 
 .PHONY: verify
 verify: setup ## ask every check again, change nothing
-	@$(BIN)/pytest -p no:hypothesispytest --env $(ENV) --verify-only $(PYTEST_ARGS) features/
+	@$(BIN)/pytest --env $(ENV) --verify-only $(PYTEST_ARGS) features/
 
 .PHONY: rehearse
 rehearse: setup ## staging's topology on this machine: raise it, deploy, prove, tear it down (KEEP=1 leaves it)
@@ -47,7 +47,7 @@ rehearse: setup ## staging's topology on this machine: raise it, deploy, prove, 
 	    echo "rehearsed in $$SECONDS s, exit status $$status"; exit $$status; }; \
 	trap take_down EXIT; trap 'exit 130' INT TERM; \
 	$(BIN)/harness rehearsal up --env $(REHEARSAL); \
-	$(BIN)/pytest -p no:hypothesispytest --env $(REHEARSAL) $(PYTEST_ARGS) features/
+	$(BIN)/pytest --env $(REHEARSAL) $(PYTEST_ARGS) features/
 
 .PHONY: report
 report: setup ## the last run as one page, with the Allure report beside it

@@ -171,8 +171,7 @@ class Ledger:
                 if batch := self._next_batch():
                     await self._reserve_batch(batch)
                 else:
-                    self._kick_settling()
-                    await asyncio.shield(self._settled_once())
+                    await asyncio.shield(self._kick_settling())
         finally:
             self._reserving = False
 
@@ -194,11 +193,6 @@ class Ledger:
             (batch if ready else others).append(item)
         self._wanted = others
         return batch
-
-    def _settled_once(self) -> asyncio.Future[None]:
-        if self._attempt is None:
-            self._attempt = asyncio.get_running_loop().create_future()
-        return self._attempt
 
     async def _reserve_batch(self, batch: list[_Wanted]) -> None:
         requests = [wanted for wanted, _ in batch]
@@ -245,15 +239,19 @@ class Ledger:
         if self._used:
             self._kick_settling()
 
-    def _kick_settling(self) -> None:
-        if not self._settling:
-            self._begin_settling()
-            self._spawn(self._settle_all())
+    def _kick_settling(self) -> asyncio.Future[None]:
+        """See that what is unsettled is being settled; done when the present attempt has ended."""
+        if self._settling and self._attempt is not None:
+            return self._attempt
+        attempt = self._begin_settling()
+        self._spawn(self._settle_all())
+        return attempt
 
-    def _begin_settling(self) -> None:
+    def _begin_settling(self) -> asyncio.Future[None]:
         self._settling = True
         if self._attempt is None or self._attempt.done():
             self._attempt = asyncio.get_running_loop().create_future()
+        return self._attempt
 
     def _end_attempt(self) -> None:
         if self._attempt is not None and not self._attempt.done():

@@ -136,7 +136,7 @@ def drift(env: Env = "local", as_json: AsJson = False, root: Root = ROOT) -> Non
         )
     last = root / ".harness" / environment.environment / "last-run.json"
     before = read_run(last)
-    argv = [sys.executable, "-m", "pytest", "-p", "no:hypothesispytest", "--env", env, "--verify-only"]
+    argv = [sys.executable, "-m", "pytest", "--env", env, "--verify-only"]
     subprocess.run([*argv, "features/"], cwd=root, check=False, stdout=sys.stderr if as_json else None)
     now = read_run(last)
     if now is None or (before is not None and now["run"] == before["run"]):

@@ -71,7 +71,7 @@ def _walk(environment: Environment, root: Path) -> bool:
 
 
 def _proven(name: str, root: Path) -> bool:
-    argv = [sys.executable, "-m", "pytest", "-p", "no:hypothesispytest", "--env", name, "features/"]
+    argv = [sys.executable, "-m", "pytest", "--env", name, "features/"]
     return subprocess.run(argv, cwd=root, check=False).returncode == 0
 
 

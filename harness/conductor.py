@@ -142,7 +142,7 @@ class Conductor:
         def progress(phase: str) -> None:
             self.listener.component_progress(component, redact(phase))
 
-        if DEPENDS[component] and isinstance(provider, Prepares):
+        if isinstance(provider, Prepares):
             provider.prepare(progress)
         for needed in DEPENDS[component]:
             progress(f"waits for {needed}")

@@ -171,7 +171,7 @@ def _words_that_fill(endpoint: Endpoint) -> int:
     each = (sizes[1] - sizes[0]) / (_SAMPLES[1] - _SAMPLES[0])
     if each < 1:  # it does not count: then a token a word, and room for a chat template
         return endpoint.context_tokens - 64
-    return int((endpoint.context_tokens - _ROOM - sizes[0]) / each) + _SAMPLES[0]
+    return max(1, int((endpoint.context_tokens - _ROOM - sizes[0]) / each) + _SAMPLES[0])
 
 
 def _uncapped(endpoint: Endpoint, prompt: str) -> tuple[dict[str, str], list[Finding]]:

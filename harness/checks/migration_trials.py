@@ -25,8 +25,8 @@ from harness.stack import Stack
 
 __all__ = ["from_scratch", "on_top", "reversible"]
 
-_NOT_RESTORED = re.compile(r"^-- not restored: ([\w.]+): (\S.*)$", re.MULTILINE)
-"""How a reverse migration says that it cannot bring the values of a table back: table and reason."""
+_NOT_RESTORED = re.compile(r"^-- not restored: (\S.*?): (\S.*)$", re.MULTILINE)
+"""How a reverse migration says that it cannot bring the rows of a table back: table and reason."""
 
 
 @check("supabase.migrations.from_scratch", component="supabase", effect=Effect.PLANTS)
@@ -138,8 +138,15 @@ def reversible(stack: Stack) -> Evidence:
         sow(connection, rows)
         held = {table: count for table, (count, _) in contents(connection).items() if count}
     empty = "tables without a row in the seed prove nothing about theirs"
+    lost = [
+        f"{m.label}: {table}: {reason}"
+        for m in files
+        for table, reason in _conceded(rollback_of(m)).items()
+    ]
     summary = f"{len(files)} migrations went up, down and up again: schema the same, rows kept; {empty}"
-    return judge(summary, findings, rows=held)
+    if lost:
+        summary += f"; not restored: {'; '.join(lost)}"
+    return judge(summary, findings, rows=held, not_restored=lost)
 
 
 def _there_and_back(connection: psycopg.Connection, migration: Migration) -> list[Finding]:
@@ -156,8 +163,7 @@ def _there_and_back(connection: psycopg.Connection, migration: Migration) -> lis
         return failed
     remedy = "drop what the migration made, bring back what it took, and nothing else"
     found = _not_as(before, catalog_lines(connection), "as before the migration", where, remedy)
-    after = contents(connection)
-    found += _rows_lost(rows, after, where) or _values_lost(rows, after, rollback)
+    found += _unrestored(rows, contents(connection), rollback)
     if found:
         return found
     if failed := _failed(connection, migration.text, f"supabase/migrations/{rollback.name}, again"):
@@ -198,20 +204,26 @@ def _rows_lost(before: Contents, after: Contents, where: str) -> list[Finding]:
     return findings
 
 
-def _values_lost(before: Contents, after: Contents, rollback: Path) -> list[Finding]:
-    """Tables with as many rows as before, but others, of which the reverse does not say so."""
-    conceded = dict(_NOT_RESTORED.findall(rollback.read_text(encoding="utf-8")))
-    where = f"supabase/rollbacks/{rollback.name}"
-    changed = [table for table, held in before.items() if held != after.get(table, held)]
-    findings = []
-    for table in changed:
-        if table not in conceded:
-            remedy = f"put the old values back, or say in it why not: -- not restored: {table}: REASON"
-            findings.append(Finding(f"the same values in {table}", "others than before", where, remedy))
+def _unrestored(before: Contents, after: Contents, rollback: Path) -> list[Finding]:
+    """Tables that hold other rows than before, of which the reverse does not say that it is so."""
+    where, conceded = f"supabase/rollbacks/{rollback.name}", _conceded(rollback)
+    changed = {table: held for table, held in before.items() if after.get(table, (0, "")) != held}
+    unsaid = {table: held for table, held in changed.items() if table not in conceded}
+    findings = _rows_lost(unsaid, after, where)
+    for table, (count, _) in unsaid.items():
+        if after.get(table, (0, ""))[0] >= count:
+            observed = f"{after[table][0]} rows, not all as before"
+            remedy = f"put back what was there, or say in it why not: -- not restored: {table}: REASON"
+            findings.append(Finding(f"the same values in {table}", observed, where, remedy))
     for table in sorted(set(conceded) - set(changed)):
         remedy = "take the line out: it would hide a later loss"
         findings.append(Finding(f"other values in {table}", "the same as before", where, remedy))
     return findings
+
+
+def _conceded(rollback: Path) -> dict[str, str]:
+    """Table: why its rows cannot be brought back, as the reverse migration says."""
+    return dict(_NOT_RESTORED.findall(rollback.read_text(encoding="utf-8"))) if rollback.exists() else {}
 
 
 def _run_all(connection: psycopg.Connection, migrations: Sequence[Migration]) -> None:

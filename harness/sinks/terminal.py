@@ -203,8 +203,8 @@ class Terminal:
         ):
             self.screen.field(name, value)
 
-    def _not_run(self, entry: NotRun, why: str) -> None:
-        text = Text(f"{entry.name}: {why}: {entry.reason}", "dim")
+    def _not_run(self, entry: NotRun) -> None:
+        text = Text(f"{entry.name}: not run: {entry.reason}", "dim")
         self.screen.row("none", "dim", entry.item, text)
 
     def summary(self, ledger: Ledger) -> None:
@@ -214,7 +214,7 @@ class Terminal:
             self.screen.line(Text())
             self.screen.table(_table(ledger))
         for entry in ledger.drills_left_out:
-            self._not_run(entry, "not run")
+            self._not_run(entry)
         if ledger.reasons:
             self.screen.line(Text())
         for reason in ledger.reasons:

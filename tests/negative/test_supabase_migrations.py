@@ -199,12 +199,33 @@ def test_a_reverse_that_leaves_other_values_is_named(database_stack: Stack, proj
     )
 
 
+def test_rows_that_a_reverse_leaves_behind_are_named(database_stack: Stack, project: Path) -> None:
+    _added(
+        project,
+        "insert into public.messages (conversation_id, owner_id, role, content)"
+        " select conversation_id, owner_id, role, content from public.messages limit 1;",
+    )
+    refutes(
+        migration_trials.reversible,
+        database_stack,
+        "the same values in public.messages",
+        "4 rows, not all as before",
+    )
+
+
+def test_rows_that_cannot_be_restored_are_conceded_as_well(database_stack: Stack, project: Path) -> None:
+    conceded = "-- not restored: public.messages: they were deleted for good"
+    _added(project, "delete from public.messages where role = 'assistant';", f"{conceded}\nselect 1;")
+    holds(migration_trials.reversible, database_stack)
+
+
 def test_values_that_cannot_be_restored_are_conceded_where_it_is_so(
     database_stack: Stack, project: Path
 ) -> None:
     conceded = "-- not restored: public.messages: nobody knows which letters were capitals\nselect 1;"
     path = _added(project, "update public.messages set content = upper(content);", conceded)
     holds(migration_trials.reversible, database_stack)
+    assert "nobody knows which letters were capitals" in migration_trials.reversible(database_stack).summary
     path.write_text("select 1;")  # nothing is lost: the concession would hide what a later edit loses
     refutes(migration_trials.reversible, database_stack, "other values in public.messages", "the same")
 

@@ -113,8 +113,7 @@ class Miniature:
         target.write_text(text.replace(old, new))
 
     def argv(self, *arguments: str) -> list[str]:
-        # a plug-in of development that takes a second to load
-        return ["-p", "no:hypothesispytest", "--env", "local", *arguments]
+        return ["--env", "local", *arguments]
 
     def environment(self, **more: str) -> dict[str, str]:
         kept = {name: value for name, value in os.environ.items() if name not in _UNSET}

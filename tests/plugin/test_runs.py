@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 
 import pytest
 
@@ -29,6 +30,16 @@ DRILL = """
         Then it recovers
 """
 PATIENCE = 30.0
+
+
+def test_hypothesis_is_not_loaded_to_print_nothing(project: Miniature) -> None:
+    argv = [sys.executable, "-X", "importtime", "-m", "pytest", *project.argv(), "features/"]
+    done = subprocess.run(
+        argv, cwd=project.root, env=project.environment(), capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout
+    assert "_hypothesis_globals" in done.stderr  # its plug-in is installed, and pytest finds it
+    assert "hypothesis.core" not in done.stderr
 
 
 def test_a_good_run_is_a_go(project: Miniature) -> None:
