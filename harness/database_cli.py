@@ -105,8 +105,8 @@ def sweep(dsn: Dsn, declaration: DeclarationFile = _DECLARATION) -> None:
 
     Not while a checklist runs on the same database: it would lose the rows that it has just planted.
     """
-    from harness.database.data_api import swept_users
     from harness.database.declaration import load
+    from harness.database.planting_journal import swept_users
 
     try:
         removed = swept_users(dsn, load(declaration))

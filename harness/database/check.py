@@ -14,11 +14,12 @@ from harness.database.catalogue import Catalogue, quoted, read
 from harness.database.declaration import Declaration
 from harness.database.findings import Found, Gap, Report, merged
 from harness.database.oracle import Subject, subjects
+from harness.database.planted import CannotPlant, World
 from harness.database.prober import Prober, Sighting
 from harness.database.prober_views import functions, view
 from harness.database.session import Session
 from harness.database.variants import tried
-from harness.database.worlds import CannotPlant, Planter, World, weak_roles
+from harness.database.worlds import Planter, weak_roles
 
 __all__ = ["Options", "check", "check_connection"]
 

@@ -14,9 +14,9 @@ from typing import Any
 from harness.database import values
 from harness.database.catalogue import COMMANDS, Relation
 from harness.database.oracle import Actor, Subject, literal
+from harness.database.planted import Planted
 from harness.database.prober_base import ProberBase, Sighting
 from harness.database.session import Outcome
-from harness.database.worlds import Planted
 
 __all__ = ["Prober", "Sighting"]
 

@@ -12,9 +12,9 @@ from harness.database.catalogue import COMMANDS, Catalogue, Column
 from harness.database.declaration import Declaration
 from harness.database.findings import Found, Gap
 from harness.database.oracle import Actor, Subject, expectations, literal, record
+from harness.database.planted import Planted, World
 from harness.database.session import Outcome, Session
 from harness.database.synthesise import unique_columns
-from harness.database.worlds import Planted, World
 
 __all__ = ["ProberBase", "Sighting"]
 

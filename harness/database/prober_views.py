@@ -10,8 +10,8 @@ from harness.database.catalogue import Function
 from harness.database.declaration import FunctionRule
 from harness.database.findings import Found, Gap
 from harness.database.oracle import Subject, literal
+from harness.database.planted import World
 from harness.database.prober import Prober, Sighting
-from harness.database.worlds import World
 
 __all__ = ["functions", "view"]
 

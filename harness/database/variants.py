@@ -14,9 +14,9 @@ from typing import Any
 
 from harness.database.catalogue import COMMANDS, Column
 from harness.database.oracle import Actor, Subject, literal
+from harness.database.planted import Planted
 from harness.database.prober import Prober, Sighting
 from harness.database.synthesise import constants, plausible
-from harness.database.worlds import Planted
 
 __all__ = ["tried"]
 

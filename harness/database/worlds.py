@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import uuid
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import psycopg
@@ -17,6 +17,7 @@ import psycopg
 from harness.database.catalogue import Catalogue, Column, Constraint, Relation
 from harness.database.declaration import Declaration
 from harness.database.oracle import Actor, Subject, literal
+from harness.database.planted import CannotPlant, Planted, World, as_text
 from harness.database.synthesise import (
     candidates,
     constants,
@@ -27,53 +28,11 @@ from harness.database.synthesise import (
     unique_columns,
 )
 
-__all__ = ["CannotPlant", "Planted", "Planter", "World"]
+__all__ = ["Planter", "weak_roles"]
 
 _TRIES = 400
 _WHOLE = "to_jsonb(t.*), t.tableoid::bigint, t.ctid::text"
 _USER_NAMES = re.compile(r"(^|_)(user|owner|author|creator|created_by|uid)(_id)?$")
-
-
-class CannotPlant(Exception):
-    """No row of this relation could be made; says why."""
-
-
-@dataclass
-class Planted:
-    """A planted row: ``data`` as JSON; where it is (``table`` is its partition's oid)."""
-
-    relation: Relation
-    data: dict[str, Any]
-    table: int
-    ctid: str
-
-    def match(self) -> str:
-        """A condition that is true of this row alone: by primary key, else by place."""
-        if self.relation.key and all(self.data.get(name) is not None for name in self.relation.key):
-            return " and ".join(
-                f"{self.relation.column(name).sql} = {literal(_text(self.data[name]))}"  # type: ignore[union-attr]
-                for name in self.relation.key
-            )
-        return f"tableoid = {self.table} and ctid = {literal(self.ctid)}"
-
-
-@dataclass
-class World:
-    """One user, and a row of everything that is theirs. ``host``: whose groups a mate belongs to."""
-
-    actor: Actor
-    rows: dict[tuple[int, str], Planted] = field(default_factory=dict)
-    busy: set[int] = field(default_factory=set)
-    host: World | None = None
-
-    @property
-    def user(self) -> str:
-        """The user's id."""
-        return self.actor.user or ""
-
-    def row(self, subject: Subject) -> Planted | None:
-        """The user's row of ``subject``."""
-        return self.rows.get(subject.key)
 
 
 @dataclass
@@ -99,7 +58,7 @@ class Planter:
             for rule in subject.rules
             if rule.who == "owner" and rule.by and not subject.bucket
         }
-        for membership in declaration_memberships(self.declaration):
+        for membership in self.declaration.memberships.values():
             if (relation := self.catalogue.by_title.get(membership.table)) is not None:
                 self.owners.add((relation.oid, membership.user))
 
@@ -149,7 +108,7 @@ class Planter:
         if column is not None and column.base == "uuid":
             values[key] = world.user
         row = self.insert(self.users, world, values)
-        world.actor = Actor(name, role, _text(row.data[key]))
+        world.actor = Actor(name, role, as_text(row.data[key]))
         world.rows[self.users.oid, ""] = row
         return world
 
@@ -183,7 +142,7 @@ class Planter:
             if rule.by == "folder" and membership and rule.who == "members":
                 relation = self.catalogue.by_title.get(membership.table)
                 if relation is not None:
-                    folder = _text(self.ensure(world, relation).data[membership.group])
+                    folder = as_text(self.ensure(world, relation).data[membership.group])
         words = {
             "{user}": world.user,
             "{folder}": folder,
@@ -297,7 +256,7 @@ class Planter:
             values.update({c.name: None for c in optional if c.name not in values})
             return
         for name, there in zip(constraint.columns, constraint.target_columns, strict=True):
-            values.setdefault(name, _text(row.data.get(there)))
+            values.setdefault(name, as_text(row.data.get(there)))
 
     def _existing(
         self, relation: Relation, error: psycopg.Error, values: dict[str, str | None]
@@ -307,9 +266,7 @@ class Planter:
         if constraint is None or any(values.get(name) is None for name in constraint.columns):
             return None
         match = " and ".join(f"t.{_sql(name)} = {literal(values[name])}" for name in constraint.columns)
-        query = (
-            f"select to_jsonb(t.*), t.tableoid::bigint, t.ctid::text from {relation.sql} t where {match}"
-        )
+        query = f"select {_WHOLE} from {relation.sql} t where {match}"
         row = self.connection.execute(query.encode()).fetchone()
         return Planted(relation, *row) if row else None
 
@@ -345,18 +302,14 @@ class Planter:
     def refresh(self, world: World) -> None:
         """Look every row up again: triggers of later rows may have changed it."""
         for planted in world.rows.values():
-            query = (
-                "select to_jsonb(t.*), t.tableoid::bigint, t.ctid::text from"
-                f" {planted.relation.sql} t where {planted.match()}"
-            )
+            query = f"select {_WHOLE} from {planted.relation.sql} t where {planted.match()}"
             row = self.connection.execute(query.encode()).fetchone()
             if row is not None:
                 planted.data, planted.table, planted.ctid = row
 
 
-def declaration_memberships(declaration: Declaration) -> list[Any]:
-    """The declared memberships."""
-    return list(declaration.memberships.values())
+def _sql(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
 
 
 def weak_roles(
@@ -374,13 +327,3 @@ def weak_roles(
             known += constants(constraint.text or "")
     strong = {role for s in subjects for rule in s.rules if rule.of == name for role in rule.roles}
     return [role for role in known if role not in strong]
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return str(value)
-
-
-def _sql(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from harness.environment.machines import Machine, Machines, PrivateNetwork
 from harness.hosts import firewall_files
-from harness.hosts.facts import Facts
+from harness.hosts.facts_of_machines import Facts
 from harness.hosts.ssh import Remote
 
 __all__ = ["Fleet", "network_unit"]

@@ -19,8 +19,8 @@ from typer.testing import CliRunner
 
 from harness import database_cli
 from harness.database.check import Options, check
-from harness.database.data_api import swept, swept_users
 from harness.database.declaration import Declaration, parse
+from harness.database.planting_journal import swept, swept_users
 from harness.providers.local.postgres import EmbeddedPostgres
 from harness.providers.selfhosted.bootstrap import bootstrap
 from harness.secrets import Secret

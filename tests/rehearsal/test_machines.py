@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from harness.errors import HarnessError, Unreachable
-from harness.hosts.facts import Facts
+from harness.hosts.facts_of_machines import Facts
 from harness.hosts.private_network import status_of
 from harness.hosts.ssh import Remote
 from harness.rehearsal import network

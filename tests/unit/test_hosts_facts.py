@@ -17,7 +17,8 @@ import pytest
 
 from harness.errors import Unreachable
 from harness.hosts import gather
-from harness.hosts.facts import Facts, HostFacts, Listener, UnknownFact
+from harness.hosts.facts import HostFacts, Listener, UnknownFact
+from harness.hosts.facts_of_machines import Facts
 from harness.hosts.ssh import CommandResult
 
 

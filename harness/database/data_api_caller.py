@@ -1,0 +1,215 @@
+"""Who asks a Data API for rows that were planted, and says what should not have happened."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from harness.database.oracle import Actor, Subject, literal
+from harness.database.planting_journal import write
+from harness.database.prober import Prober, Sighting
+
+__all__ = ["Api", "Caller"]
+
+_REFUSED = (401, 403)
+
+
+@dataclass(frozen=True)
+class Api:
+    """A Data API, and two users ``a`` and ``b`` for whom ``token`` makes access tokens.
+
+    ``bad_tokens`` make tokens for a user id that the API must refuse.
+    """
+
+    client: httpx.Client
+    anon_key: str
+    service_key: str
+    a: str
+    b: str
+    token: Callable[[str], str]
+    bad_tokens: dict[str, Callable[[str], str]] = field(default_factory=dict)
+
+    def headers(self, actor: Actor) -> dict[str, str]:
+        """What identifies ``actor``."""
+        if actor.role == "service_role":
+            return {"apikey": self.service_key, "Authorization": f"Bearer {self.service_key}"}
+        if actor.user is None:
+            return {"apikey": self.anon_key}
+        return {"apikey": self.anon_key, "Authorization": f"Bearer {self.token(actor.user)}"}
+
+
+@dataclass
+class Caller:
+    """Asks the API, and says what should not have happened."""
+
+    prober: Prober
+    api: Api
+    journal: Path
+    count: int = 0
+
+    def reads(self, subject: Subject) -> Iterator[Sighting]:
+        """Everybody, and nobody with a good token, reads A's row of ``subject``."""
+        row = self.prober.worlds["A"].row(subject)
+        assert row is not None  # noqa: S101 - the caller looked
+        owner = self.prober.worlds["A"].actor
+        service = Actor("service", "service_role")
+        for actor in (owner, self.prober.worlds["B"].actor, self.prober.anonymous, service):
+            may = self._may(subject, actor, row.data, "SELECT")
+            if may is None:
+                continue
+            answer = self._send("GET", self._path(subject, row.data), actor, subject)
+            rows = _rows(answer)
+            if bool(rows) != may:
+                yield self._sighting(
+                    "foreign-read" if rows else "missing-access",
+                    subject,
+                    actor,
+                    "SELECT",
+                    row.data,
+                    answer,
+                    len(rows),
+                )
+        for title, make in self.api.bad_tokens.items():
+            headers = {"apikey": self.api.anon_key, "Authorization": f"Bearer {make(owner.user or '')}"}
+            answer = self._send("GET", self._path(subject, row.data), owner, subject, headers=headers)
+            if _rows(answer):
+                yield self._sighting(
+                    "foreign-read",
+                    subject,
+                    Actor(title, owner.role, owner.user),
+                    "SELECT",
+                    row.data,
+                    answer,
+                    1,
+                )
+
+    def writes(self, subject: Subject) -> Iterator[Sighting]:
+        """Others insert in A's name, change and delete A's row; A writes what is allowed."""
+        row = self.prober.worlds["A"].row(subject)
+        assert row is not None  # noqa: S101 - the caller looked
+        owner = self.prober.worlds["A"].actor
+        for actor in (self.prober.worlds["B"].actor, self.prober.anonymous):
+            yield from self._forge(subject, actor, row.data)
+            yield from self._harm(subject, actor, row.data)
+        new = self.prober.anew(subject, row.data)
+        if self._may(subject, owner, new, "INSERT", new=True):
+            answer = self._insert(subject, owner, new)
+            if answer.status_code in _REFUSED:
+                yield self._sighting("missing-access", subject, owner, "INSERT", row.data, answer)
+        if self._may(subject, owner, row.data, "UPDATE") and (edit := self._edit(subject, owner, row.data)):
+            answer = self._send("PATCH", self._path(subject, row.data), owner, subject, edit)
+            if answer.status_code in _REFUSED:
+                yield self._sighting("missing-access", subject, owner, "UPDATE", row.data, answer)
+
+    def _forge(self, subject: Subject, actor: Actor, row: dict[str, Any]) -> Iterator[Sighting]:
+        new = self.prober.anew(subject, row)
+        if self._may(subject, actor, new, "INSERT", new=True):
+            return
+        answer = self._insert(subject, actor, new)
+        if answer.is_success or answer.status_code == 409:
+            yield self._sighting("forged-insert", subject, actor, "INSERT", new, answer)
+
+    def _insert(self, subject: Subject, actor: Actor, new: dict[str, Any]) -> httpx.Response:
+        allowed = {
+            c.name
+            for c in subject.relation.columns_for(actor.role, "INSERT")
+            if not c.generated and c.identity != "a"
+        }
+        allowed = allowed or {c.name for c in subject.relation.columns if not c.generated}
+        key = " and ".join(f'"{name}" = {literal(new.get(name))}' for name in subject.relation.key)
+        rows = json.loads(self.journal.read_text(encoding="utf-8"))
+        write(self.journal, [*rows, (subject.relation.sql, key)])
+        return self._send(
+            "POST",
+            f"/rest/v1/{subject.relation.name}",
+            actor,
+            subject,
+            {k: v for k, v in new.items() if k in allowed},
+        )
+
+    def _harm(self, subject: Subject, actor: Actor, row: dict[str, Any]) -> Iterator[Sighting]:
+        for method, command in (("PATCH", "UPDATE"), ("DELETE", "DELETE")):
+            if self._may(subject, actor, row, command):
+                continue
+            edit = self._edit(subject, actor, row) if method == "PATCH" else None
+            if method == "PATCH" and edit is None:
+                continue
+            before = self._version(subject, row)
+            answer = self._send(method, self._path(subject, row), actor, subject, edit)
+            if before and self._version(subject, row) != before:
+                yield self._sighting(
+                    "foreign-update" if edit else "foreign-delete", subject, actor, command, row, answer
+                )
+
+    def _edit(self, subject: Subject, actor: Actor, row: dict[str, Any]) -> dict[str, Any] | None:
+        column = self.prober._harmless(subject, actor)
+        return {column.name: row.get(column.name)} if column else None
+
+    def _version(self, subject: Subject, row: dict[str, Any]) -> str:
+        match = " and ".join(f'"{name}" = {literal(row.get(name))}' for name in subject.relation.key)
+        query = f"select xmin::text || ctid::text from {subject.relation.sql} where {match}"
+        found = self.prober.session.connection.execute(query.encode()).fetchone()
+        return str(found[0]) if found else ""
+
+    def _may(
+        self, subject: Subject, actor: Actor, row: dict[str, Any], command: str, *, new: bool = False
+    ) -> bool | None:
+        if actor.role == "service_role":
+            held = subject.relation.privileges
+            return None if not held else True
+        with self.prober.session.opened():
+            return self.prober.expected(subject, actor, row, new=new)[command]
+
+    def _path(self, subject: Subject, row: dict[str, Any]) -> str:
+        query = httpx.QueryParams({name: f"eq.{row.get(name)}" for name in subject.relation.key})
+        return f"/rest/v1/{subject.relation.name}?{query}"
+
+    def _send(
+        self,
+        method: str,
+        path: str,
+        actor: Actor,
+        subject: Subject,
+        body: Any = None,
+        headers: dict[str, str] | None = None,
+    ) -> httpx.Response:
+        self.count += 1
+        profile = "Accept-Profile" if method == "GET" else "Content-Profile"
+        sent = {
+            **(headers or self.api.headers(actor)),
+            "Prefer": "return=minimal",
+            profile: subject.relation.schema,
+        }
+        content = None if body is None else json.dumps(body)
+        if content is not None:
+            sent["Content-Type"] = "application/json"
+        return self.api.client.request(method, path, headers=sent, content=content)
+
+    def _sighting(
+        self,
+        kind: str,
+        subject: Subject,
+        actor: Actor,
+        command: str,
+        row: dict[str, Any],
+        answer: httpx.Response,
+        rows: int = 0,
+    ) -> Sighting:
+        request = answer.request
+        did = f"{request.method} {request.url.raw_path.decode()[:120]}"
+        saw = f"HTTP {answer.status_code}" + (
+            f", {rows} rows" if request.method == "GET" else f" {answer.text[:120]}".rstrip()
+        )
+        return Sighting(
+            kind, subject, actor, command, row, did, saw, row if kind == "forged-insert" else None
+        )
+
+
+def _rows(answer: httpx.Response) -> list[Any]:
+    found = answer.json() if answer.status_code == 200 else []
+    return found if isinstance(found, list) else []
