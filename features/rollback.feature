@@ -50,11 +50,12 @@ Feature: Rollback
       When the newest migration is taken back
       Then the schema is the previous release's, and the newest comes again with its data
 
-    # control: tests/negative/test_promotion.py::test_a_way_back_that_nobody_provides_is_no_pass
+    # control: tests/negative/test_supabase_backup_age.py::test_no_backup_at_all_is_seen
+    # control: tests/negative/test_supabase_hosted.py::test_a_dump_without_a_table_is_seen
     @env:staging @env:production
-    Scenario: The newest backup of the hosted database can be restored
+    Scenario: The hosted database can be had back
       Given Supabase is deployed
-      Then its newest backup can be restored into a project of its own
+      Then the platform keeps a backup as fresh as promised, and one kept off the platform can be restored
 
   Rule: Inference - restart with the previous configuration
 

@@ -35,6 +35,13 @@ Feature: Supabase
       Given Supabase is deployed
       Then every table, view and function of the exposed schema is declared and bound to its owner
 
+    # control: tests/negative/test_supabase_hosted.py::test_a_schema_that_is_exposed_too_is_named
+    # control: tests/negative/test_supabase_hosted.py::test_more_rows_than_configured_are_seen
+    @item:SB-1 @env:staging @env:production
+    Scenario: The hosted Data API exposes nothing more
+      Given Supabase is deployed
+      Then the hosted Data API exposes the configured schemas alone, and no more rows at once
+
     # control: tests/negative/test_supabase_declared.py::test_the_advisors_warn
     @item:SB-1 @env:local @env:rehearsal @env:staging @env:production
     Scenario: The security advisors are content
@@ -86,6 +93,13 @@ Feature: Supabase
     Scenario: Nothing else passes for the service role key
       Given Supabase is deployed
       Then expired, forged and unsigned service keys are refused, and the public key is no service key
+
+    # control: tests/negative/test_supabase_hosted.py::test_a_database_without_enforced_tls_is_seen
+    # control: tests/negative/test_supabase_hosted.py::test_a_network_that_may_connect_too_is_named
+    @item:SB-3 @env:staging @env:production
+    Scenario: The hosted database is reached encrypted, and from declared networks alone
+      Given Supabase is deployed
+      Then its database refuses connections without encryption, and from networks that are not declared
 
   Rule: Backups configured
 

@@ -103,6 +103,11 @@ class SecretStore:
         self._lock = threading.Lock()
         self._values: dict[str, Secret] = {}
 
+    @property
+    def root(self) -> Path:
+        """What relative paths in an environment file start from: the repository."""
+        return self._root
+
     def resolve(self, reference: str) -> Secret:
         """The secret behind ``reference``.
 

@@ -115,6 +115,7 @@ class Stack:
     _fleet: Fleet | None = None
     _trust: ssl.SSLContext | None = None
     _clients: dict[str, httpx.Client] = field(default_factory=dict)
+    _closing: list[Callable[[], None]] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def provider(self, component: str) -> ComponentProvider:
@@ -214,8 +215,14 @@ class Stack:
                     raise ConfigurationError([Problem("gateway.tls.ca", what)]) from error
         return self._trust
 
+    def on_close(self, work: Callable[[], None]) -> None:
+        """Do ``work`` whenever the stack is closed; it may be used again afterwards."""
+        self._closing.append(work)
+
     def close(self) -> None:
-        """Close every pooled client and every connection to a machine."""
+        """Close every pooled client and every connection to a machine, and what a provider keeps open."""
+        for work in self._closing:
+            work()
         with self._lock:
             if self._remote is not None:
                 self._remote.close()

@@ -9,6 +9,7 @@ from harness.checks import (
     backup_age,
     backups,
     database,
+    hosted,
     migration_lint,
     migration_trials,
     migrations,
@@ -37,6 +38,16 @@ def _(ask: Ask) -> None:
 @then("every table, view and function of the exposed schema is declared and bound to its owner")
 def _(ask: Ask) -> None:
     ask(rls.declared)
+
+
+@then("the hosted Data API exposes the configured schemas alone, and no more rows at once")
+def _(ask: Ask) -> None:
+    ask(hosted.exposed)
+
+
+@then("its database refuses connections without encryption, and from networks that are not declared")
+def _(ask: Ask) -> None:
+    ask(hosted.closed)
 
 
 @then("Supabase's own security advisors have nothing to warn of")

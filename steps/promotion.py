@@ -5,7 +5,17 @@ from __future__ import annotations
 from pytest_bdd import parsers, then, when
 
 from harness.asking import Ask
-from harness.checks import live, promotion, rollback, rollback_database, rollback_inference, smoke, topology
+from harness.checks import (
+    backup_age,
+    backups,
+    live,
+    promotion,
+    rollback,
+    rollback_database,
+    rollback_inference,
+    smoke,
+    topology,
+)
 
 
 @then("a conversation goes through web, gateway, both models and the database, and is booked")
@@ -70,9 +80,10 @@ def _(ask: Ask) -> None:
     ask(rollback.gateway_redeployed)
 
 
-@then("its newest backup can be restored into a project of its own")
+@then("the platform keeps a backup as fresh as promised, and one kept off the platform can be restored")
 def _(ask: Ask) -> None:
-    ask(rollback.database_restored)
+    ask(backup_age.fresh)
+    ask(backups.restorable)
 
 
 @when("a new configuration of the instant model is deployed and taken back")

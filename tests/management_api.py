@@ -73,3 +73,60 @@ def continuous(hours: float | None) -> dict[str, Any]:
             "earliest_physical_backup_date_unix": latest - 7 * 86400,
         }
     return {**daily(), "pitr_enabled": True, "physical_backup_data": physical}
+
+
+def project(status: str = "ACTIVE_HEALTHY", engine: str = "17") -> dict[str, Any]:
+    """The project itself."""
+    return {
+        "id": "hostedchatprojectxyz",
+        "ref": "hostedchatprojectxyz",
+        "organization_id": "an-organisation",
+        "organization_slug": "an-organisation",
+        "name": "chat",
+        "region": "eu-central-1",
+        "status": status,
+        "database": {
+            "host": "db.hosted.test",
+            "version": f"{engine}.6.1.111",
+            "postgres_engine": engine,
+            "release_channel": "ga",
+        },
+        "created_at": "2026-01-01T00:00:00Z",
+    }
+
+
+def healthy(**others: str) -> list[dict[str, Any]]:
+    """How its parts are; ``others`` by name."""
+    parts = dict.fromkeys(("db", "pooler", "rest", "auth", "storage"), "ACTIVE_HEALTHY") | others
+    return [
+        {"name": name, "healthy": status == "ACTIVE_HEALTHY", "status": status}
+        for name, status in parts.items()
+    ]
+
+
+def encrypted(enforced: bool = True, applied: bool = True) -> dict[str, Any]:
+    """Whether connections without TLS are refused."""
+    return {"currentConfig": {"database": enforced}, "appliedSuccessfully": applied}
+
+
+def networks(*ranges: str, status: str = "applied", entitlement: str = "allowed") -> dict[str, Any]:
+    """From where the database may be reached."""
+    return {
+        "entitlement": entitlement,
+        "config": {
+            "dbAllowedCidrs": [one for one in ranges if ":" not in one],
+            "dbAllowedCidrsV6": [one for one in ranges if ":" in one],
+        },
+        "status": status,
+    }
+
+
+def exposing(schemas: str = "public", rows: int = 1000) -> dict[str, Any]:
+    """What the Data API exposes. The real answer holds the JWT secret as well."""
+    return {
+        "db_schema": schemas,
+        "max_rows": rows,
+        "db_extra_search_path": "public, extensions",
+        "db_pool": None,
+        "jwt_secret": "the-jwt-secret-that-nobody-may-see-0123456789",
+    }

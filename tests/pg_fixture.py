@@ -31,6 +31,7 @@ from harness.hosts.place import Place
 from harness.identity import LocalIdentities
 from harness.providers.backup import Archive
 from harness.providers.base import Process
+from harness.providers.database import Monitor, Scope, answering
 from harness.providers.local.child import running_child
 from harness.providers.local.here import Here
 from harness.providers.local.postgres import EmbeddedPostgres
@@ -161,6 +162,8 @@ class TestSupabase:
     directory: Path
     dump_options: tuple[str, ...] = ()
     monitored: dict[str, str] = field(default_factory=dict)
+    stack: Stack | None = None
+    scope: Scope = field(default_factory=Scope)
     component: str = "supabase"
 
     def dsn(self) -> str:
@@ -179,8 +182,12 @@ class TestSupabase:
         Archive(path, self.programs_directory()).dump(self.dsn(), snapshot, self.dump_options)
         return path
 
-    def monitors(self) -> dict[str, str]:
-        return self.monitored
+    def restore_place(self) -> contextlib.AbstractContextManager[str]:
+        return self.scratch()
+
+    def monitors(self) -> list[Monitor]:
+        assert self.stack is not None
+        return answering(self.stack, self.monitored)
 
 
 def environment_for(database: Database, api_port: int, rest_port: int, admin_port: int) -> Environment:
@@ -234,7 +241,7 @@ def database_stack(database: Database, tmp_path: Path) -> Iterator[Stack]:
     stack.logs_source = FakeLogs()
     stack.process_control = FakeProcesses()  # type: ignore[assignment]
     cli = SupabaseCli(ROOT, tmp_path / "cli")
-    provider = TestSupabase(database, ROOT / "supabase", cli, tmp_path)
+    provider = TestSupabase(database, ROOT / "supabase", cli, tmp_path, stack=stack)
     stack.providers["supabase"] = provider  # type: ignore[assignment]
     yield stack
     stack.close()

@@ -9,7 +9,7 @@ import psycopg
 
 from harness.checks.base import Effect, check
 from harness.checks.contents import Contents, contents
-from harness.checks.differences import changed_lines
+from harness.checks.differences import changed_lines, own_lines
 from harness.evidence import Evidence, Finding, judge
 from harness.providers.backup import LEAVES_OUT, Archive, BackupError, schema_text
 from harness.providers.database import DatabaseProvider, database_provider
@@ -27,11 +27,12 @@ def restorable(stack: Stack) -> Evidence:
         connection.execute("set transaction isolation level repeatable read, read only")
         snapshot = str(_one(connection, "select pg_export_snapshot()"))
         path = provider.backup(snapshot)
-        before = contents(connection)
-        declared = schema_text(provider.dsn(), provider.programs_directory(), snapshot)
+        before = contents(connection, provider.scope)
+        options = provider.scope.dump_options(connection)
+        declared = schema_text(provider.dsn(), provider.programs_directory(), snapshot, options)
     dumped = time.monotonic()
     size = path.stat().st_size
-    findings, restored = _restored(provider, path, before, declared)
+    findings, restored = _restored(provider, path, before, declared, options)
     rows = sum(count for count, _ in restored.values())
     summary = f"{len(restored)} tables and {rows} rows restored and equal, schema too; leaves out: "
     return judge(
@@ -47,20 +48,20 @@ def restorable(stack: Stack) -> Evidence:
 
 
 def _restored(
-    provider: DatabaseProvider, path: Path, before: Contents, declared: list[str]
+    provider: DatabaseProvider, path: Path, before: Contents, declared: list[str], options: list[str]
 ) -> tuple[list[Finding], Contents]:
     programs = provider.programs_directory()
-    with provider.scratch() as scratch:
+    with provider.restore_place() as scratch:
         try:
             Archive(path, programs).restore(scratch)
         except BackupError as error:
             remedy = "keep the previous backup; find out what cut this one short; back up again"
             return [Finding("a backup that can be restored", error.what, f"backup {path.name}", remedy)], {}
         with psycopg.connect(scratch) as connection:
-            after = contents(connection)
-        found = _differing(path, before, after) + _schema_differs(
-            path, declared, schema_text(scratch, programs)
-        )
+            after = contents(connection, provider.scope)
+        brought_back = schema_text(scratch, programs, extra=options)
+        texts = (own_lines(text, provider.scope) for text in (declared, brought_back))
+        found = _differing(path, before, after) + _schema_differs(path, *texts)
         return found, after
 
 

@@ -7,12 +7,15 @@ A dump covers more and takes ten times longer; the checks that compare whole dat
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import psycopg
 
 __all__ = ["catalog_lines"]
 
-_IGNORED = """n.nspname !~ '^pg_'
-  and n.nspname not in ('information_schema', 'extensions', 'supabase_migrations')"""
+_MANAGED = "managed_schemas"
+_FOREIGN = f"{_MANAGED} || '{{information_schema, extensions, supabase_migrations}}'::text[]"
+_IGNORED = f"n.nspname !~ '^pg_' and n.nspname <> all ({_FOREIGN})"
 
 
 def _sorted(grants: str) -> str:
@@ -24,12 +27,14 @@ def _sorted(grants: str) -> str:
 _KIND = """case relkind when 'S' then 's' else 'r' end::"char\""""
 _RELATION_ACL = f"coalesce(relacl, acldefault({_KIND}, relowner))"
 _QUERY = f"""
-with relations as (
-    select c.*, n.nspname, format('%I.%I', n.nspname, c.relname) as title
-    from pg_class c join pg_namespace n on n.oid = c.relnamespace where {_IGNORED}
+with all_relations as (
+    select c.*, n.nspname, format('%I.%I', n.nspname, c.relname) as title, {_IGNORED} as own
+    from pg_class c join pg_namespace n on n.oid = c.relnamespace where n.nspname !~ '^pg_'
+), relations as (
+    select * from all_relations where own
 )
 select format('schema %I %s', n.nspname, {_sorted("n.nspacl")})
-from pg_namespace n where {_IGNORED}
+from pg_namespace n where {_IGNORED} and (n.nspname <> 'public' or {_MANAGED} = '{{}}')
 union all
 select format('relation %s %s owner=%s rls=%s/%s %s %s', relkind, title, relowner::regrole, relrowsecurity,
               relforcerowsecurity, reloptions, {_sorted(_RELATION_ACL)})
@@ -51,10 +56,12 @@ union all
 select format('policy %s.%I %s %s %s using %s check %s', r.title, p.polname, p.polcmd, p.polpermissive,
               p.polroles::regrole[]::text, pg_get_expr(p.polqual, p.polrelid),
               pg_get_expr(p.polwithcheck, p.polrelid))
-from pg_policy p join relations r on r.oid = p.polrelid
+from pg_policy p join all_relations r on r.oid = p.polrelid where r.own or r.nspname = any ({_MANAGED})
 union all
 select format('trigger %s.%I %s %s', r.title, t.tgname, pg_get_triggerdef(t.oid), t.tgenabled)
-from pg_trigger t join relations r on r.oid = t.tgrelid where not t.tgisinternal
+from pg_trigger t join all_relations r on r.oid = t.tgrelid
+join pg_proc p on p.oid = t.tgfoid join pg_namespace n on n.oid = p.pronamespace
+where not t.tgisinternal and (r.own or (r.nspname = any ({_MANAGED}) and {_IGNORED}))
 union all
 select format('function %s owner=%s %s %s', p.oid::regprocedure, p.proowner::regrole, {_sorted("p.proacl")},
               pg_get_functiondef(p.oid))
@@ -67,17 +74,24 @@ where {_IGNORED} and t.typtype in ('e', 'd', 'r')
 union all
 select format('comment %s %s', i.identity, d.description)
 from pg_description d, lateral pg_identify_object(d.classoid, d.objoid, d.objsubid) i
-where i.schema !~ '^pg_' and i.schema not in ('information_schema', 'extensions', 'supabase_migrations')
+where i.schema !~ '^pg_' and i.schema <> all ({_FOREIGN})
 union all
 select format('default privileges %s %s %s', defaclrole::regrole, defaclobjtype, {_sorted("defaclacl")})
-from pg_default_acl
+from pg_default_acl d left join pg_namespace n on n.oid = d.defaclnamespace
+where {_MANAGED} = '{{}}' or (d.defaclrole = 'postgres'::regrole and (n.oid is null or {_IGNORED}))
 union all
 select format('bucket %s public=%s %s %s', id, public, file_size_limit, allowed_mime_types)
 from storage.buckets
 """  # noqa: S608 - made of constants
 
 
-def catalog_lines(connection: psycopg.Connection) -> list[str]:
-    """One line for each object, sorted; two databases with equal lines have the same schema."""
-    rows = connection.execute(_QUERY.encode()).fetchall()
+def catalog_lines(connection: psycopg.Connection, managed: Sequence[str] = ()) -> list[str]:
+    """One line for each object, sorted; two databases with equal lines have the same schema.
+
+    Of ``managed`` schemas, which somebody else makes, only what a project adds to them counts: policies,
+    triggers that call its own functions, and its buckets.
+    """
+    names = ", ".join("'" + name.replace("'", "''") + "'" for name in managed)
+    query = _QUERY.replace(_MANAGED, f"array[{names}]::text[]")
+    rows = connection.execute(query.encode()).fetchall()
     return sorted(" ".join(str(row[0]).split()) for row in rows)

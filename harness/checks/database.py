@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import httpx
 import psycopg
 from psycopg.rows import dict_row
 
 from harness.checks.base import check
 from harness.evidence import Evidence, Finding, judge
-from harness.providers.database import database_provider
+from harness.providers.database import Monitor, database_provider
 from harness.stack import Stack
 
 __all__ = ["monitored"]
@@ -39,9 +38,7 @@ _MOST_CONNECTIONS = 0.8
 def monitored(stack: Stack) -> Evidence:
     """Every part's health answers, statistics are kept, and no metric is out of bounds."""
     monitors = database_provider(stack).monitors()
-    findings = [
-        finding for name, url in monitors.items() if (finding := _answers(stack, name, url)) is not None
-    ]
+    findings = [finding for monitor in monitors if (finding := _unhealthy(monitor)) is not None]
     with psycopg.connect(stack.database_dsn, row_factory=dict_row) as connection:
         metrics = connection.execute(_METRICS.encode()).fetchone() or {}
         settings = connection.execute(
@@ -57,7 +54,7 @@ def monitored(stack: Stack) -> Evidence:
         findings.append(Finding("installed: it says which statements cost", "not installed", where, remedy))
     findings += _out_of_bounds(metrics)
     summary = (
-        f"{len(monitors)} health addresses answer; {metrics['connections']} of"
+        f"{len(monitors)} parts are healthy; {metrics['connections']} of"
         f" {metrics['connections_limit']} connections, {metrics['size_bytes'] / 2**20:.1f} MiB,"
         f" longest transaction {metrics['longest_transaction_seconds']:.1f} s,"
         f" {metrics['waiting_locks']} waiting locks"
@@ -65,18 +62,12 @@ def monitored(stack: Stack) -> Evidence:
     return judge(summary, findings, **metrics)
 
 
-def _answers(stack: Stack, name: str, url: str) -> Finding | None:
-    base, _, path = url.partition("://")[2].partition("/")
-    scheme = url.partition("://")[0]
-    try:
-        status = stack.http(f"{scheme}://{base}").get(f"/{path}").status_code
-    except httpx.TransportError as error:
-        observed = f"no answer: {type(error).__name__}"
-    else:
-        if status == 200:
-            return None
-        observed = f"HTTP {status}"
-    return Finding(f"HTTP 200: {name}", observed, url, "read the log of that part, and start it again")
+def _unhealthy(monitor: Monitor) -> Finding | None:
+    trouble = monitor.trouble()
+    if not trouble:
+        return None
+    remedy = "read the log of that part, and start it again"
+    return Finding(f"healthy: {monitor.name}", trouble, monitor.where, remedy)
 
 
 def _setting(row: dict[str, Any]) -> Finding:

@@ -7,9 +7,12 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-__all__ = ["Different", "changed_lines", "differing_objects"]
+from harness.providers.database import Scope
+
+__all__ = ["Different", "changed_lines", "differing_objects", "own_lines"]
 
 _MOST = 20
+_PLATFORMS = re.compile(r" SCHEMA public\b|^ALTER DEFAULT PRIVILEGES FOR ROLE supabase_")
 _NAME = r'(?:"(?:[^"]|"")*"|[^\s("])+'
 _TITLE = re.compile(rf"^((?:relation )?\w+ {_NAME}(?:\.{_NAME})*(?:\([^)]*\))?)")
 """The kind of an object, its name with its schema, and the arguments of a function."""
@@ -43,6 +46,11 @@ def _title(line: str) -> str:
 
 def _short(line: str) -> str:
     return line if len(line) <= 200 else f"{line[:199]}…"
+
+
+def own_lines(lines: Sequence[str], scope: Scope) -> list[str]:
+    """Lines of a schema as SQL, without what whoever manages the database has made of `public` itself."""
+    return [line for line in lines if not (scope.managed and _PLATFORMS.search(line))]
 
 
 def changed_lines(before: Sequence[str], after: Sequence[str]) -> list[str]:

@@ -12,7 +12,7 @@ import psycopg
 from harness.checks.base import Effect, check
 from harness.checks.catalog import catalog_lines
 from harness.checks.contents import Contents, contents
-from harness.checks.differences import Different, changed_lines, differing_objects
+from harness.checks.differences import Different, changed_lines, differing_objects, own_lines
 from harness.errors import DeployError
 from harness.evidence import Evidence, Finding, judge
 from harness.migrations import Migration, migrations_in, rollback_of
@@ -61,15 +61,20 @@ def _seeded(dsn: str) -> bool:
 def _drift(provider: DatabaseProvider, scratch: str) -> list[Finding]:
     """By object where the catalog tells it; what it does not cover, by the lines of a dump."""
     remedy = "write a migration for it, or take the change back: nobody edits the live schema by hand"
+    managed = provider.scope.managed
     with psycopg.connect(scratch) as made, psycopg.connect(provider.dsn()) as live:
-        objects = differing_objects(catalog_lines(made), catalog_lines(live))
+        objects = differing_objects(catalog_lines(made, managed), catalog_lines(live, managed))
+        options = provider.scope.dump_options(live, kept=False)
     if objects:
         return [_differs(d, f"live schema: {d.title}", remedy) for d in objects]
-    programs = provider.programs_directory()
-    lines = changed_lines(schema_text(scratch, programs), schema_text(provider.dsn(), programs))
+    lines = changed_lines(*(_own_schema(provider, dsn, options) for dsn in (scratch, provider.dsn())))
     observed = f"{len(lines)} lines differ, first: {lines[0][:160]}" if lines else ""
     expected = "the live schema is what the migrations make"
     return [Finding(expected, observed, "live schema", remedy)] if lines else []
+
+
+def _own_schema(provider: DatabaseProvider, dsn: str, options: list[str]) -> list[str]:
+    return own_lines(schema_text(dsn, provider.programs_directory(), extra=options), provider.scope)
 
 
 @check("supabase.migrations.on_top", component="supabase", effect=Effect.PLANTS)

@@ -8,7 +8,7 @@ from harness.errors import NoProvider
 from harness.evidence import Evidence, Finding, judge
 from harness.stack import Stack
 
-__all__ = ["database_restored", "gateway_redeployed", "inference_reconfigured", "web_reverted"]
+__all__ = ["gateway_redeployed", "inference_reconfigured", "web_reverted"]
 
 _ANSWERS = {
     "/health/live": "read its log: it does not start with the settings that it had",
@@ -49,12 +49,6 @@ def gateway_redeployed(stack: Stack) -> Evidence:
             if seen.get(path) != 200
         ]
     return judge(f"{len(kept)} gateways keep a previous image that starts", findings, kept=dict(kept))
-
-
-@check("rollback.database", component="supabase")
-def database_restored(stack: Stack) -> Evidence:
-    """The newest backup of the hosted database can be restored into a project of its own."""
-    raise NoProvider("nothing restores backups of a hosted project yet")
 
 
 @check("rollback.inference", component="instant", needs=("thinking",))

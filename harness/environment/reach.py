@@ -11,6 +11,7 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Iterator
+from pathlib import Path
 from queue import Empty, SimpleQueue
 from urllib.parse import urlsplit
 
@@ -36,7 +37,11 @@ def preflight(environment: Environment, secrets: SecretStore) -> list[Problem]:
 
     Empty for an environment that is ready. Touches nothing.
     """
-    return [*_missing_secrets(environment, secrets), *_unreachable(targets(environment))]
+    return [
+        *_missing_secrets(environment, secrets),
+        *_missing_files(environment, secrets.root),
+        *_unreachable(targets(environment)),
+    ]
 
 
 def _missing_secrets(environment: Environment, secrets: SecretStore) -> list[Problem]:
@@ -45,6 +50,15 @@ def _missing_secrets(environment: Environment, secrets: SecretStore) -> list[Pro
         if not reference.startswith("local:"):  # those are made when they are first used
             wanted[reference].append(dotted(path))
     return secrets.missing({", ".join(places): reference for reference, places in wanted.items()})
+
+
+def _missing_files(environment: Environment, root: Path) -> list[Problem]:
+    """Files that a person puts beside the environment's own."""
+    name = getattr(environment.supabase, "database_ca", None)
+    if name is None or (root / name).is_file():
+        return []
+    hint = "download it: the project's dashboard, Database, SSL"
+    return [Problem("supabase.database_ca", f"there is no file {name}", hint)]
 
 
 def targets(environment: Environment) -> dict[Target, list[str]]:

@@ -2,14 +2,30 @@
 
 from __future__ import annotations
 
+import ipaddress
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from harness.environment.base import Host, Port, SecretReference, Strict, Url
 from harness.environment.machines import MachineName
 
 __all__ = ["CloudSupabase", "HostSupabase", "LocalSupabase", "Supabase"]
+
+
+def _network(text: str) -> str:
+    """``text`` as the Management API writes an address range.
+
+    Raises:
+        ValueError: when it is none.
+    """
+    try:
+        return str(ipaddress.ip_network(text))
+    except ValueError as error:
+        raise ValueError(f"an address range is written like 203.0.113.0/24: {error}") from None
+
+
+Network = Annotated[str, AfterValidator(_network)]
 
 
 class _Supabase(Strict):
@@ -57,12 +73,27 @@ class CloudSupabase(_Supabase):
     """The pooler (or the database itself) that migrations are applied through."""
     database_port: Port = 5432
     """5432: the session pooler, which migrations need; 6543 pools transactions."""
+    database_ca: str
+    """File with the authority that signed the database's certificate, relative to the repository; the
+    project's dashboard offers it."""
+    pooler: bool = True
+    """Whether `database_host` is Supabase's pooler, where a role logs in as ROLE.PROJECT_REF."""
+    postgres_major: Literal[17] = 17
+    """Major version of PostgreSQL."""
+    networks: tuple[Network, ...] = ("0.0.0.0/0", "::/0")
+    """The address ranges that may connect to the database: these and no others."""
+    seed: bool = False
+    """Whether supabase/seed.sql is applied to a new database."""
     pitr: bool = False
     """Whether point-in-time recovery must be on."""
     backup_max_age_hours: Annotated[int, Field(ge=1)] = 24
     """The latest backup must not be older."""
     management_url: Url = "https://api.supabase.com"
     """Supabase's Management API."""
+
+    def login(self, role: str) -> str:
+        """What ``role`` logs in as at `database_host`."""
+        return f"{role}.{self.project_ref}" if self.pooler else role
 
 
 class HostSupabase(_Supabase):

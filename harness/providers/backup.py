@@ -57,16 +57,18 @@ group by 1
 _KEPT = 3
 
 
-def kept_backup(directory: Path, programs: Path, dsn: str, snapshot: str) -> Path:
+def kept_backup(
+    directory: Path, programs: Path, dsn: str, snapshot: str, extra: Sequence[str] = ()
+) -> Path:
     """Dump ``dsn`` as of ``snapshot`` into ``directory``, which keeps the newest three; the new one.
 
-    ``programs`` is where pg_dump is, of the server's own major version.
+    ``programs`` is where pg_dump is, of the server's own major version; ``extra`` are options for it.
 
     Raises:
         BackupError: when it cannot be dumped; the older ones stay.
     """
     path = directory / f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{snapshot}.dump"
-    Archive(path, programs).dump(dsn, snapshot)
+    Archive(path, programs).dump(dsn, snapshot, extra)
     for old in sorted(directory.glob("*.dump"), key=lambda file: file.stat().st_mtime)[:-_KEPT]:
         old.unlink(missing_ok=True)
     return path
@@ -143,17 +145,21 @@ class Archive:
         return done.stdout
 
 
-def schema_text(dsn: str, programs: Path, snapshot: str | None = None) -> list[str]:
+def schema_text(
+    dsn: str, programs: Path, snapshot: str | None = None, extra: Sequence[str] = ()
+) -> list[str]:
     """The schema of the database at ``dsn`` as SQL, without what differs from dump to dump.
 
-    Neighbouring grants are sorted: their order is that in which they were given, and means nothing.
+    ``extra`` are options for pg_dump. Neighbouring grants are sorted: their order is that in which they
+    were given, and means nothing.
 
     Raises:
         BackupError: when pg_dump fails.
     """
     with tempfile.TemporaryDirectory(prefix="schema-") as directory:
         path = Path(directory) / "schema.sql"
-        options = ["--schema-only", f"--file={path}", *([f"--snapshot={snapshot}"] if snapshot else [])]
+        options = ["--schema-only", f"--file={path}", *extra]
+        options += [f"--snapshot={snapshot}"] if snapshot else []
         with _login(dsn) as (conninfo, environment):
             Archive(path, programs)._run(["pg_dump", *options, f"--dbname={conninfo}"], environment)
         lines = [line for line in path.read_text(encoding="utf-8").splitlines() if not _NOISE.match(line)]

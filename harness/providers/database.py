@@ -2,27 +2,107 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
+
+import httpx
+import psycopg
 
 from harness.errors import NoProvider
 from harness.migrations import Migration
 from harness.providers.supabase_cli import SupabaseCli
 from harness.stack import Stack
 
-__all__ = ["DatabaseProvider", "ReversibleDatabase", "database_provider", "reversible_database"]
+__all__ = [
+    "WHOLE",
+    "DatabaseProvider",
+    "Monitor",
+    "ReversibleDatabase",
+    "Scope",
+    "answering",
+    "database_provider",
+    "reversible_database",
+]
+
+
+_SCHEMAS = """
+select nspname from pg_namespace
+where nspname !~ '^pg_' and nspname <> 'information_schema' and nspname <> all (%s) order by 1
+"""
+
+
+@dataclass(frozen=True)
+class Scope:
+    """What of a database is the project's own.
+
+    ``managed`` schemas belong to whoever runs the database: their objects are not compared with what the
+    migrations make. Those of them that are ``kept`` hold data of the project, and belong into its backup;
+    ``closed`` tables (SCHEMA.TABLE) in them cannot be read.
+    """
+
+    managed: tuple[str, ...] = ()
+    kept: tuple[str, ...] = ()
+    closed: tuple[str, ...] = ()
+
+    @property
+    def foreign(self) -> tuple[str, ...]:
+        """The schemas that belong into no backup."""
+        return tuple(name for name in self.managed if name not in self.kept)
+
+    def dump_options(self, connection: psycopg.Connection, *, kept: bool = True) -> list[str]:
+        """What restricts pg_dump to the project's own: its schemas, and those that are ``kept``, if asked.
+
+        Empty where nobody else manages anything: then the whole database is the project's.
+        """
+        if not self.managed:
+            return []
+        without = self.foreign if kept else self.managed
+        rows = connection.execute(_SCHEMAS, [list(without)]).fetchall()
+        quoted = ['"' + name.replace('"', '""') + '"' for (name,) in rows]
+        return [f"--schema={name}" for name in quoted] + [f"--exclude-table={name}" for name in self.closed]
+
+
+WHOLE = Scope()
+"""A database of one's own: nobody else manages anything in it."""
+
+
+@dataclass(frozen=True)
+class Monitor:
+    """A part whose health somebody can ask for. ``trouble`` says what is wrong; empty: it is healthy."""
+
+    name: str
+    where: str
+    trouble: Callable[[], str]
+
+
+def answering(stack: Stack, urls: Mapping[str, str]) -> list[Monitor]:
+    """Parts that are healthy while their URL answers 200; ``urls`` by name."""
+
+    def trouble(url: str) -> str:
+        base, _, path = url.partition("://")[2].partition("/")
+        try:
+            answer = stack.http(f"{url.partition('://')[0]}://{base}").get(f"/{path}")
+        except httpx.TransportError as error:
+            return f"no answer: {type(error).__name__}"
+        return "" if answer.status_code == httpx.codes.OK else f"HTTP {answer.status_code}"
+
+    return [Monitor(name, url, functools.partial(trouble, url)) for name, url in urls.items()]
 
 
 @runtime_checkable
 class DatabaseProvider(Protocol):
     """A Supabase that can be looked into.
 
-    ``source`` is the declaration (a `supabase/` directory); ``cli`` runs the Supabase CLI.
+    ``source`` is the declaration (a `supabase/` directory); ``cli`` runs the Supabase CLI; ``scope`` says
+    which part of the database is the project's own.
     """
 
     cli: SupabaseCli
+    scope: Scope
 
     @property
     def source(self) -> Path:
@@ -45,8 +125,12 @@ class DatabaseProvider(Protocol):
         """Back the database up as of the exported ``snapshot``; the newest backup's file."""
         ...
 
-    def monitors(self) -> Mapping[str, str]:
-        """URLs that answer 200 while a part is healthy, by the part's name."""
+    def restore_place(self) -> AbstractContextManager[str]:
+        """A database that a backup is restored into on trial, while the block lasts: its DSN."""
+        ...
+
+    def monitors(self) -> Sequence[Monitor]:
+        """The parts that can be asked whether they are healthy."""
         ...
 
 

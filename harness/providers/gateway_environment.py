@@ -9,6 +9,7 @@ from urllib.parse import quote
 from harness.environment import Environment
 from harness.environment.gateway import LocalGateway
 from harness.environment.supabase import CloudSupabase, HostSupabase, LocalSupabase
+from harness.errors import ConfigurationError, Problem
 from harness.secrets import Secret, SecretStore
 
 __all__ = [
@@ -82,8 +83,10 @@ def _database_url(environment: Environment, secrets: SecretStore) -> Secret:
         host = environment.machines.host(supabase.host)
         where = f"{host.private_address or host.address}:{supabase.database_port}"
         return Secret(f"postgresql://gateway:{password}@{where}/postgres?sslmode=require")
-    where = getattr(supabase, "database_host", "")
-    return Secret(f"postgresql://gateway:{password}@{where}:5432/postgres?sslmode=require")
+    if not isinstance(supabase, CloudSupabase):
+        raise ConfigurationError([Problem("supabase.host", "there are no machines", "machines.hosts")])
+    where = f"{supabase.database_host}:{supabase.database_port}"
+    return Secret(f"postgresql://{supabase.login('gateway')}:{password}@{where}/postgres?sslmode=require")
 
 
 def image_sources(root: Path) -> list[Path]:

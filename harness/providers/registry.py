@@ -13,6 +13,7 @@ from typing import Protocol, runtime_checkable
 from harness.environment import COMPONENTS, Environment
 from harness.identity import LocalIdentities
 from harness.providers.base import ComponentProvider
+from harness.providers.cloud.supabase import CloudSupabase
 from harness.providers.docker.provider import DockerGateway
 from harness.providers.everywhere import Everywhere
 from harness.providers.host.supabase import HostSupabase
@@ -35,9 +36,10 @@ _LOCAL: dict[str, Callable[[Stack, LocalProcesses], ComponentProvider]] = {
     "gateway": LocalGateway,
     "web": LocalWeb,
 }
-_ON_MACHINES: dict[tuple[str, str], Callable[[Stack], ComponentProvider]] = {
+_ELSEWHERE: dict[tuple[str, str], Callable[[Stack], ComponentProvider]] = {
     ("gateway", "docker"): DockerGateway,
     ("supabase", "host"): HostSupabase,
+    ("supabase", "cloud"): CloudSupabase,
     ("instant", "pod"): PodInstant,
 }
 
@@ -60,11 +62,10 @@ def build_stack(environment: Environment, root: Path) -> Stack:
         if provider == "local":
             here = here or local_processes(root, environment.environment)
             stack.providers[component] = _LOCAL[component](stack, here)
-        elif made := _ON_MACHINES.get((component, provider)):
+        elif made := _ELSEWHERE.get((component, provider)):
             stack.providers[component] = found = made(stack)
             there += found.machine_programs() if isinstance(found, _OnMachines) else []
-    if here or environment.supabase.provider == "host":  # its JWT secret is ours: tokens can be made
-        stack.identities_source = LocalIdentities(stack)
+    stack.identities_source = LocalIdentities(stack)
     if there:
         everywhere = Everywhere(here, MachinePrograms(lambda: stack.remote, there))
         stack.process_control = stack.logs_source = everywhere

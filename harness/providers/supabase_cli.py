@@ -32,7 +32,11 @@ _SHORT_LIVED = {"BUN_JSC_useDFGJIT": "0", "BUN_JSC_useConcurrentGC": "0"}
 
 @dataclass(frozen=True)
 class Target:
-    """A database as the CLI is told about it; ``password`` stays out of :attr:`url`."""
+    """A database as the CLI is told about it; ``password`` stays out of :attr:`url`.
+
+    ``authority`` is the file that the server's certificate is checked against (without one: the authorities
+    of the system and Supabase's own).
+    """
 
     host: str
     port: int
@@ -40,6 +44,7 @@ class Target:
     password: str
     database: str
     sslmode: str = "disable"
+    authority: str = ""
 
     @classmethod
     def from_dsn(cls, dsn: str) -> Target:
@@ -54,13 +59,15 @@ class Target:
             parts.get("password", ""),
             parts.get("dbname", "postgres"),
             parts.get("sslmode", "disable" if loopback else "verify-full"),
+            parts.get("sslrootcert", ""),
         )
 
     @property
     def url(self) -> str:
         """Without a password: safe in an argument list."""
         user, database = quote(self.user, safe=""), quote(self.database, safe="")
-        return f"postgresql://{user}@{self.host}:{self.port}/{database}?sslmode={self.sslmode}"
+        authority = f"&sslrootcert={quote(self.authority)}" if self.authority else ""
+        return f"postgresql://{user}@{self.host}:{self.port}/{database}?sslmode={self.sslmode}{authority}"
 
     @property
     def passfile_line(self) -> str:

@@ -6,17 +6,30 @@ what is used is demanded. The httpx client is given: tests bring a transport of 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TypeVar
 
 import httpx
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, RootModel, ValidationError
 
 from harness.environment.supabase import CloudSupabase
 from harness.errors import HarnessError, NoProvider
 from harness.secrets import Secret
 from harness.stack import Stack
 
-__all__ = ["AuthConfiguration", "Backup", "Backups", "ManagementApi", "ManagementError", "management_api"]
+__all__ = [
+    "AuthConfiguration",
+    "Backup",
+    "Backups",
+    "DataApiConfiguration",
+    "ManagementApi",
+    "ManagementError",
+    "NetworkRestrictions",
+    "Project",
+    "Service",
+    "SslEnforcement",
+    "management_api",
+]
 
 _Model = TypeVar("_Model", bound=BaseModel)
 _HINTS = {
@@ -65,6 +78,70 @@ class AuthConfiguration(_Answer):
     uri_allow_list: str | None = None
 
 
+class _Database(_Answer):
+    postgres_engine: str = ""
+
+
+class Project(_Answer):
+    """`GET /v1/projects/{ref}`; ``status`` is ACTIVE_HEALTHY, INACTIVE (paused), COMING_UP …"""
+
+    status: str
+    database: _Database = Field(default_factory=_Database)
+
+
+class Service(_Answer):
+    """One part of `GET /health`; ``status`` is ACTIVE_HEALTHY, UNHEALTHY or COMING_UP."""
+
+    name: str
+    status: str
+    error: str = ""
+
+
+class _Services(RootModel[tuple[Service, ...]]):
+    pass
+
+
+class _SslSettings(_Answer):
+    database: bool
+
+
+class SslEnforcement(_Answer):
+    """`GET /ssl-enforcement`."""
+
+    current: _SslSettings = Field(alias="currentConfig")
+    applied: bool = Field(alias="appliedSuccessfully")
+
+
+class _Networks(_Answer):
+    v4: tuple[str, ...] = Field(default=(), alias="dbAllowedCidrs")
+    v6: tuple[str, ...] = Field(default=(), alias="dbAllowedCidrsV6")
+
+
+class NetworkRestrictions(_Answer):
+    """`GET /network-restrictions`; ``status`` is stored until it is applied."""
+
+    entitlement: str = ""
+    config: _Networks
+    status: str = ""
+
+    @property
+    def networks(self) -> frozenset[str]:
+        """Every address range that may connect."""
+        return frozenset((*self.config.v4, *self.config.v6))
+
+
+class DataApiConfiguration(_Answer):
+    """`GET /postgrest`; ``db_schema`` is one text with commas. (Its jwt_secret is not read.)"""
+
+    db_schema: str
+    max_rows: int
+
+    @property
+    def schemas(self) -> tuple[str, ...]:
+        """The schemas that the Data API exposes; the first is the default."""
+        return tuple(name for part in self.db_schema.split(",") if (name := part.strip()))
+
+
 class ManagementApi:
     """One project, ``ref``. ``client`` has the API's base address; ``token`` goes into the header only."""
 
@@ -79,9 +156,33 @@ class ManagementApi:
         """How Auth is configured."""
         return self._get("config/auth", AuthConfiguration)
 
+    def project(self) -> Project:
+        """The project itself."""
+        return self._get("", Project)
+
+    def health(self, services: Sequence[str]) -> tuple[Service, ...]:
+        """How ``services`` (auth, db, rest, storage, pooler …) are."""
+        query = "&".join(f"services={name}" for name in services)
+        return self._get(f"health?{query}", _Services).root
+
+    def ssl(self) -> SslEnforcement:
+        """Whether the database refuses connections without TLS."""
+        return self._get("ssl-enforcement", SslEnforcement)
+
+    def network(self) -> NetworkRestrictions:
+        """From where the database may be reached."""
+        return self._get("network-restrictions", NetworkRestrictions)
+
+    def data_api(self) -> DataApiConfiguration:
+        """What the Data API exposes."""
+        return self._get("postgrest", DataApiConfiguration)
+
     def where(self, path: str) -> str:
         """The address of ``path``, as a person reads it."""
-        return f"{self.client.base_url}".rstrip("/") + f"/v1/projects/{self.ref}/{path}"
+        return f"{self.client.base_url}".rstrip("/") + self._path(path)
+
+    def _path(self, path: str) -> str:
+        return f"/v1/projects/{self.ref}/{path}".rstrip("/")
 
     def _get(self, path: str, model: type[_Model]) -> _Model:
         """What the project answers at ``path``.
@@ -91,7 +192,7 @@ class ManagementApi:
             ManagementError: when it refuses, or its answer lacks what is needed.
         """
         headers = {"authorization": f"Bearer {self.token.reveal()}", "accept": "application/json"}
-        response = self.client.get(f"/v1/projects/{self.ref}/{path}", headers=headers)
+        response = self.client.get(self._path(path), headers=headers)
         where = self.where(path)
         if response.status_code == _BUSY or response.status_code >= _SERVER_ERROR:
             reset = response.headers.get("x-ratelimit-reset")

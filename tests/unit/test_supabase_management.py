@@ -6,6 +6,7 @@ Both are test data that is not part of the project; without them these tests say
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,21 @@ import pytest
 
 from harness.providers.auth_settings import auth_settings
 from harness.providers.backup_state import backup_state
-from harness.providers.supabase_management import ManagementApi
+from harness.providers.cloud import supabase as cloud
+from harness.providers.supabase_management import ManagementApi, management_api
 from harness.secrets import Secret
-from tests.management_api import answer, backup, continuous, daily, hosted_stack
+from tests.management_api import (
+    answer,
+    backup,
+    continuous,
+    daily,
+    encrypted,
+    exposing,
+    healthy,
+    hosted_stack,
+    networks,
+    project,
+)
 from tests.pg_fixture import ROOT
 
 SPECS = ROOT.parent / "shared" / "specs"
@@ -25,12 +38,20 @@ RECORDED = SPECS / "supabase-recorded"
 DOCUMENT = SPECS / "supabase-management-api-v1.openapi.json"
 recordings = pytest.mark.skipif(not RECORDED.exists(), reason=f"no recordings in {RECORDED}")
 document = pytest.mark.skipif(not DOCUMENT.exists(), reason=f"no document {DOCUMENT}")
-READS = {"database/backups": ManagementApi.backups, "config/auth": ManagementApi.auth}
+READS = {
+    "": ManagementApi.project,
+    "config/auth": ManagementApi.auth,
+    "database/backups": ManagementApi.backups,
+    "network-restrictions": ManagementApi.network,
+    "postgrest": ManagementApi.data_api,
+    "ssl-enforcement": ManagementApi.ssl,
+}
 
 
 def _pairs(path: str) -> list[tuple[dict[str, Any], dict[str, Any]]]:
     """Recorded requests for ``path`` of a project, each with its response."""
-    folder = RECORDED / f"GET_v1_projects___PROJECT_REF___{path.replace('/', '_')}"
+    name = re.sub("[/-]", "_", path)
+    folder = RECORDED / f"GET_v1_projects___PROJECT_REF__{'_' if name else ''}{name}"
     names = sorted(folder.glob("*.request.json"))
     return [
         (
@@ -62,17 +83,63 @@ def test_it_asks_as_the_vendors_own_client_does_and_reads_the_answers(path: str)
         assert asked[0].headers["authorization"] == request["headers"]["authorization"]
 
 
-@document
-@pytest.mark.parametrize("body", [daily(), daily(backup(1), backup(2, "FAILED")), continuous(1)])
-def test_the_double_answers_what_the_document_says(body: dict[str, Any]) -> None:
-    schemas = json.loads(DOCUMENT.read_text())["components"]["schemas"]
-    jsonschema.validate(body, schemas["V1BackupsResponse"])
+DOUBLES = [
+    ("database/backups", daily()),
+    ("database/backups", daily(backup(1), backup(2, "FAILED"))),
+    ("database/backups", continuous(1)),
+    ("", project()),
+    ("", project("INACTIVE", "15")),
+    ("health", healthy()),
+    ("health", healthy(auth="UNHEALTHY")),
+    ("ssl-enforcement", encrypted()),
+    ("network-restrictions", networks("0.0.0.0/0", "::/0")),
+    ("network-restrictions", networks(status="stored", entitlement="disallowed")),
+    ("postgrest", exposing()),
+]
+
+
+def _operation(path: str) -> dict[str, Any]:
+    full = f"/v1/projects/{{ref}}/{path}".rstrip("/")
+    return json.loads(DOCUMENT.read_text())["paths"][full]["get"]
+
+
+def _with_nulls(schema: Any) -> Any:
+    """OpenAPI 3.0 writes `nullable` where JSON Schema has a list of types."""
+    if isinstance(schema, list):
+        return [_with_nulls(item) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    made = {key: _with_nulls(value) for key, value in schema.items()}
+    if made.get("nullable") is True and isinstance(made.get("type"), str):
+        made["type"] = [made["type"], "null"]
+    return made
 
 
 @document
-@pytest.mark.parametrize("path", READS)
+@pytest.mark.parametrize(("path", "body"), DOUBLES)
+def test_the_double_answers_what_the_document_says(path: str, body: Any) -> None:
+    schema = _operation(path)["responses"]["200"]["content"]["application/json"]["schema"]
+    components = json.loads(DOCUMENT.read_text())["components"]
+    jsonschema.validate(body, _with_nulls({**schema, "components": components}))
+
+
+@document
+@pytest.mark.parametrize("path", [*READS, "health"])
 def test_what_is_asked_is_in_the_document(path: str) -> None:
-    assert "get" in json.loads(DOCUMENT.read_text())["paths"][f"/v1/projects/{{ref}}/{path}"]
+    assert _operation(path)
+
+
+@document
+def test_services_are_asked_for_as_the_document_says() -> None:
+    (services,) = (p for p in _operation("health")["parameters"] if p["name"] == "services")
+    known = services["schema"]["items"]["enum"]
+    assert set(cloud.SERVICES) <= set(known)
+
+
+def test_no_secret_of_an_answer_is_kept(tmp_path, monkeypatch) -> None:
+    """The Data API's settings are answered with the JWT secret among them."""
+    stack = hosted_stack(answer(exposing()), tmp_path, monkeypatch)
+    assert "the-jwt-secret" not in repr(management_api(stack).data_api())
 
 
 def test_sign_in_addresses_are_read(tmp_path, monkeypatch) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import httpx
@@ -19,6 +19,7 @@ from harness.hosts.ssh import CommandFailed
 from harness.migrations import Migration
 from harness.providers.backup import Archive, kept_backup
 from harness.providers.base import Deployment, Plan, Progress, was_done
+from harness.providers.database import WHOLE, Monitor, answering
 from harness.providers.docker.balancer import Balancer
 from harness.providers.host.files import REST_ADMIN_PORT, Parts
 from harness.providers.host.machine import START_SECONDS, DatabaseMachine, Step
@@ -48,6 +49,7 @@ class HostSupabase:
     """Implements :class:`harness.providers.base.ComponentProvider`, and what database checks need."""
 
     component = "supabase"
+    scope = WHOLE
 
     def __init__(self, stack: Stack) -> None:
         self.stack = stack
@@ -111,14 +113,19 @@ class HostSupabase:
         """Take the newest migration back, with its record; a deploy applies it again."""
         return reverse_newest(self.dsn(), self.source)
 
-    def monitors(self) -> Mapping[str, str]:
-        """URLs that answer 200 while a part is healthy, by the part's name."""
+    def restore_place(self) -> contextlib.AbstractContextManager[str]:
+        """A database that a backup is restored into on trial, while the block lasts: its DSN."""
+        return self.scratch()
+
+    def monitors(self) -> Sequence[Monitor]:
+        """The parts that can be asked whether they are healthy."""
         host, port = self.forwards.to(self.machine, f"127.0.0.1:{REST_ADMIN_PORT}")
-        return {
+        urls = {
             "PostgREST is connected and knows the schema": f"http://{host}:{port}/ready",
             "PostgREST lives": f"http://{host}:{port}/live",
             "the Data API's front": f"{self.settings.api_url}/health",
         }
+        return answering(self.stack, urls)
 
     def machine_programs(self) -> list[MachineProgram]:
         """What runs on the machine, for whoever controls and reads programs there."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import psycopg
@@ -14,6 +14,7 @@ from harness.environment.supabase import LocalSupabase as Settings
 from harness.errors import DeployError
 from harness.providers.backup import kept_backup
 from harness.providers.base import Deployment, Plan, Progress
+from harness.providers.database import WHOLE, Monitor, answering
 from harness.providers.local.containers import ContainerStack
 from harness.providers.local.postgres import EmbeddedPostgres
 from harness.providers.local.processes import LocalProcesses
@@ -39,6 +40,7 @@ class LocalSupabase:
     """Implements :class:`harness.providers.base.ComponentProvider`, and what database checks need."""
 
     component = "supabase"
+    scope = WHOLE
 
     def __init__(self, stack: Stack, processes: LocalProcesses) -> None:
         self.stack, self.processes = stack, processes
@@ -90,16 +92,21 @@ class LocalSupabase:
         directory = self.stack.state / "backups"
         return kept_backup(directory, self.programs_directory(), self.dsn(), snapshot)
 
-    def monitors(self) -> Mapping[str, str]:
-        """URLs that answer 200 while a part is healthy, by the part's name."""
+    def restore_place(self) -> contextlib.AbstractContextManager[str]:
+        """A database that a backup is restored into on trial, while the block lasts: its DSN."""
+        return self.scratch()
+
+    def monitors(self) -> Sequence[Monitor]:
+        """The parts that can be asked whether they are healthy."""
         if not self.embedded:
-            return {"Data API": f"{self.settings.api_url}/rest-admin/v1/ready"}
+            return answering(self.stack, {"Data API": f"{self.settings.api_url}/rest-admin/v1/ready"})
         admin = f"http://127.0.0.1:{self.settings.rest_admin_port}"
-        return {
+        urls = {
             "PostgREST is connected and knows the schema": f"{admin}/ready",
             "PostgREST lives": f"{admin}/live",
             "the Data API's front": f"{self.settings.api_url}/health",
         }
+        return answering(self.stack, urls)
 
     # --- deploying -------------------------------------------------------------------------------
 
