@@ -20,11 +20,17 @@ Supabase = Annotated[Path, typer.Argument(help="A directory with migrations/ and
 
 
 @app.command()
-def lint(supabase: Supabase = ROOT / "supabase") -> None:
+def lint(
+    supabase: Supabase = ROOT / "supabase",
+    sarif: Annotated[Path | None, typer.Option(help="Also write the objections as SARIF 2.1.0.")] = None,
+) -> None:
     """Read migrations before they run: what loses data, locks tables, or is refused when hosted."""
-    from harness.sql.lint import read_tree
+    from harness.sarif import write
+    from harness.sql.lint import as_sarif, read_tree
 
     reading = read_tree(supabase.resolve())
+    if sarif:
+        write(as_sarif(reading), sarif)
     for flag in reading.flags:
         console.print(str(flag), soft_wrap=True, markup=False)
     if reading.flags:

@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from harness.database.findings import Found, Report
+from harness.sarif import file_location, log, write
 from harness.secrets import redact
 
 __all__ = ["located", "sarif", "write_json", "write_sarif"]
-
-_SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
 
 
 def located(found: Iterable[Found], migrations: Path | None, root: Path | None = None) -> list[Found]:
@@ -66,25 +65,9 @@ def _patterns(one: Found) -> list[re.Pattern[str]]:
 
 def sarif(report: Report) -> dict[str, Any]:
     """The report as a SARIF log of one run."""
-    rules = sorted({one.rule for one in report.found})
-    return {
-        "$schema": _SCHEMA,
-        "version": "2.1.0",
-        "runs": [
-            {
-                "tool": {"driver": {"name": "harness db check", "rules": [{"id": rule} for rule in rules]}},
-                "results": [_result(one) for one in report.found],
-                "invocations": [
-                    {
-                        "executionSuccessful": not report.gaps,
-                        "toolExecutionNotifications": [
-                            {"level": "warning", "message": {"text": str(gap)}} for gap in report.gaps
-                        ],
-                    }
-                ],
-            }
-        ],
-    }
+    rules = dict.fromkeys(sorted({one.rule for one in report.found}), "")
+    results = [_result(one) for one in report.found]
+    return log("harness db check", rules, results, [str(gap) for gap in report.gaps])
 
 
 def _result(one: Found) -> dict[str, Any]:
@@ -94,11 +77,7 @@ def _result(one: Found) -> dict[str, Any]:
         "logicalLocations": [{"fullyQualifiedName": one.object, "kind": "object"}],
     }
     if one.source:
-        file, _, line = one.source.rpartition(":")
-        location["physicalLocation"] = {
-            "artifactLocation": {"uri": file},
-            "region": {"startLine": int(line)},
-        }
+        location["physicalLocation"] = file_location(one.source)
     return {
         "ruleId": one.rule,
         "level": str(one.severity),
@@ -110,7 +89,7 @@ def _result(one: Found) -> dict[str, Any]:
 
 def write_sarif(report: Report, path: Path) -> None:
     """Write the SARIF log to ``path``."""
-    path.write_text(json.dumps(sarif(report), indent=2) + "\n", encoding="utf-8")
+    write(sarif(report), path)
 
 
 def write_json(report: Report, path: Path) -> None:

@@ -13,9 +13,11 @@ import difflib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from harness.errors import ConfigurationError, Problem
 from harness.migrations import Migration, migrations_in
+from harness.sarif import file_location, log
 from harness.sql.destructive import DESTRUCTIVE
 from harness.sql.hosted import HOSTED
 from harness.sql.known import Known
@@ -23,7 +25,7 @@ from harness.sql.locks import LOCKS, outside_transaction
 from harness.sql.objections import Objection, Rules, objections
 from harness.sql.source import Acceptance, SqlError, SqlSource, Statement, parsed
 
-__all__ = ["RULES", "Flag", "Reading", "read", "read_reverses", "read_tree", "rules_text"]
+__all__ = ["RULES", "Flag", "Reading", "as_sarif", "read", "read_reverses", "read_tree", "rules_text"]
 
 _FILE_RULES = {
     "not-sql": "PostgreSQL's own parser cannot read it",
@@ -69,6 +71,21 @@ class Reading:
     files: int
     flags: tuple[Flag, ...]
     accepted: tuple[tuple[str, str, str], ...] = ()
+
+
+def as_sarif(reading: Reading) -> dict[str, Any]:
+    """The objections as a SARIF log."""
+    rules = {rule: why for rule, why in RULES.items() if any(flag.rule == rule for flag in reading.flags)}
+    results = [
+        {
+            "ruleId": flag.rule,
+            "level": "error",
+            "message": {"text": f"{flag.what}: {RULES[flag.rule]}. Safer: {flag.safer}"},
+            "locations": [{"physicalLocation": file_location(flag.where)}],
+        }
+        for flag in reading.flags
+    ]
+    return log("harness db lint", rules, results)
 
 
 def read_tree(supabase: Path) -> Reading:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -36,6 +37,23 @@ def test_an_objection_has_its_line_the_reason_and_the_safer_way(copy: Path) -> N
     assert "    why    nobody can write" in result.output
     assert "    safer  create index concurrently" in result.output
     assert "1 objection (meant so?" in result.output
+
+
+def test_objections_are_written_for_machines(copy: Path, tmp_path: Path) -> None:
+    path = copy / "migrations" / "29990101000000_x.sql"
+    path.write_text("select 1;\ncreate index on public.messages (role);\n")
+    written = tmp_path / "lint.sarif"
+    assert CliRunner().invoke(app, ["db", "lint", str(copy), "--sarif", str(written)]).exit_code == 1
+    (run,) = json.loads(written.read_text())["runs"]
+    assert run["tool"]["driver"]["rules"][0]["id"] == "index-lock"
+    (result,) = run["results"]
+    assert (result["ruleId"], result["level"]) == ("index-lock", "error")
+    place = result["locations"][0]["physicalLocation"]
+    assert place["artifactLocation"]["uri"] == f"supabase/migrations/{path.name}"
+    assert place["region"] == {"startLine": 2}
+    path.unlink()
+    assert CliRunner().invoke(app, ["db", "lint", str(copy), "--sarif", str(written)]).exit_code == 0
+    assert json.loads(written.read_text())["runs"][0]["results"] == []
 
 
 @pytest.mark.parametrize(
