@@ -15,7 +15,7 @@ from harness.database.declaration import load, parse
 from harness.database.declare import declared_text
 from harness.database.findings import Report
 from harness.providers.selfhosted.bootstrap import scratch_database
-from tests.corpus import DECLARATION, SCHEMA, SILENT, Mutation, mutations
+from tests.corpus import DECLARATION, SCHEMA, SILENT, differences, mutations, told
 from tests.pg_fixture import Cluster
 
 MUTATIONS = mutations()
@@ -41,10 +41,6 @@ def corpus(cluster: Cluster) -> Iterator[Callable[..., str]]:
 def examined(connection: psycopg.Connection, declaration: Path, **options: object) -> Report:
     """The report on whatever the open transaction holds."""
     return check_connection(connection, load(declaration), Options(**options))  # type: ignore[arg-type]
-
-
-def told(report: Report) -> str:
-    return "\n".join([*(f"{f.rule}: {f.finding()}" for f in report.found), *map(str, report.gaps)])
 
 
 def test_the_corpus_is_large_enough() -> None:
@@ -76,27 +72,8 @@ def test_every_mistake_is_named_and_nothing_else(corpus: Callable[..., str], kin
                 connection.execute(b"set session authorization postgres")
             report = examined(connection, DECLARATION)
             connection.rollback()
-        wrong += _differences(mutation, report)
+        wrong += differences(mutation, report)
     assert not wrong, "\n\n".join(wrong)
-
-
-def _differences(mutation: Mutation, report: Report) -> list[str]:
-    found = {one.key: one for one in report.found}
-    missing = mutation.wanted - found.keys()
-    extra = {key for key in found.keys() - mutation.wanted if key[0] not in mutation.also}
-    roles = [
-        entry
-        for entry in mutation.expect
-        if entry.get("role")
-        and (one := found.get((entry["rule"], entry["object"])))
-        and entry["role"] not in one.roles
-    ]
-    unexplained = [one.key for one in report.found if not (one.what and one.expected and one.fix)]
-    if not (missing or extra or roles or unexplained or report.gaps):
-        return []
-    return [
-        f"{mutation.sql}\nmissing {missing}, beyond {extra}, {roles}, bare {unexplained}\n{told(report)}"
-    ]
 
 
 @pytest.mark.parametrize("schema", SILENT, ids=lambda path: path.stem)
