@@ -21,7 +21,7 @@ from harness.planning import Planned, plan_item
 from harness.providers.local.supervisor import MARKER
 from harness.runlock import run_lock
 from harness.session import RunSession, left_out
-from harness.sinks import files, junit
+from harness.sinks import files, junit, sarif
 from harness.sinks.allure import AllureSink
 from harness.sinks.strainer import Strainer
 from harness.sinks.terminal import Terminal
@@ -171,6 +171,7 @@ class Run:
         self.stack.close()
         if self._ledger is not None:
             junit.finish(Path(self.config.option.xmlpath), self._ledger)
+            sarif.write(self._ledger, self.stack.state / "findings.sarif")
             self.allure.clean()
             sys.stdout.flush()  # what pytest has said and a file has not seen yet comes before the verdict
             self.terminal.verdict(self._ledger)

@@ -63,7 +63,12 @@ def test_a_container_that_stays_away_is_refuted(machines: Machines) -> None:
     assert "restart policy no" in text
 
 
-def test_a_hung_engine_is_found_though_systemd_calls_it_active(machines: Machines) -> None:
+def test_a_hung_engine_is_found_though_systemd_calls_it_active(
+    machines: Machines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    environment = machines.stack.environment
+    instant = environment.instant.model_copy(update={"answer_within_seconds": 4.0})  # none comes anyway
+    monkeypatch.setattr(machines.stack, "environment", environment.model_copy(update={"instant": instant}))
     fleet = machines.stack.fleet
     with faults.paused(fleet, "instant", "instant.service"):
         assert machines.only() == ""  # its unit is active, and it listens

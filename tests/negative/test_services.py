@@ -88,7 +88,12 @@ def test_weights_that_were_replaced_under_the_engine_are_named(services: Service
     assert "on instant" in text
 
 
-def test_an_engine_on_a_machine_that_is_not_restarted_is_refuted(services: Services) -> None:
+def test_an_engine_on_a_machine_that_is_not_restarted_is_refuted(
+    services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    environment = services.stack.environment
+    instant = environment.instant.model_copy(update={"recover_within_seconds": 6.0})  # none comes anyway
+    monkeypatch.setattr(services.stack, "environment", environment.model_copy(update={"instant": instant}))
     drop_in = f"/run/systemd/system/{UNIT}.d"
     careless = (
         f"mkdir -p {drop_in}; printf '[Service]\\nRestart=no\\n' >{drop_in}/x.conf; systemctl daemon-reload"

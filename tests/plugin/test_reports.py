@@ -122,6 +122,30 @@ def test_junit_of_a_run_that_was_refused(project: Miniature) -> None:
     assert "features/extra.feature:3" in (failure.text or "")
 
 
+# --- SARIF ---------------------------------------------------------------------------------------------
+
+
+def test_findings_for_code_scanners(mixed: Outcome) -> None:
+    (run,) = json.loads((mixed.project.state / "findings.sarif").read_text())["runs"]
+    (found,) = run["results"]
+    assert (found["ruleId"], found["level"]) == ("mini.refuted", "error")
+    assert "public.notes has none" in found["message"]["text"]
+    place = found["locations"][0]["physicalLocation"]
+    assert place["artifactLocation"]["uri"] == "features/extra.feature"  # it names no file: its scenario
+    assert found["locations"][0]["logicalLocations"] == [{"fullyQualifiedName": "table public.notes"}]
+    trouble = [one["message"]["text"] for one in run["invocations"][0]["toolExecutionNotifications"]]
+    assert not run["invocations"][0]["executionSuccessful"]
+    assert {"SB-2 Unreachable: unreachable", "Blocked: blocked"} <= {
+        ": ".join(t.split(": ")[:2]) for t in trouble
+    }
+
+
+def test_a_run_without_findings_says_so_to_code_scanners(project: Miniature) -> None:
+    project.pytest()
+    (run,) = json.loads((project.state / "findings.sarif").read_text())["runs"]
+    assert run["results"] == [] and run["invocations"][0]["executionSuccessful"]
+
+
 # --- Allure results ------------------------------------------------------------------------------------
 
 
