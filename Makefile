@@ -67,7 +67,7 @@ pipeline: setup ## the stages of CI on this machine: release, local, rehearsal, 
 
 .PHONY: test
 test: setup-dev ## the project's own tests
-	@$(BIN)/pytest --numprocesses 2 --dist loadgroup $(PYTEST_ARGS) tests
+	@$(BIN)/pytest --numprocesses 2 $(PYTEST_ARGS) tests
 
 .PHONY: lint
 lint: setup-dev ## ruff, mypy, import contracts, features, migrations, workflows

@@ -1,9 +1,8 @@
-"""Fixtures that every test may ask for; each is made when it is asked for."""
+"""Fixtures that every test may ask for; each is made when it is asked for. And how two workers share."""
 
 from __future__ import annotations
 
-from collections import defaultdict
-from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,17 +14,43 @@ __all__ = ["cluster", "database", "database_stack", "project", "supabase_stack",
 _ONE_OF_A_KIND = frozenset(
     {"machines_stand", "real_engines", "real_stack", "rehearsal", "rollout_stand", "services_stand"}
 )
-"""What takes long to make, or what a machine has room for once: who asks for one stays with the others."""
+"""Fixtures that take long to make, or that a machine has room for once."""
+
+_TOGETHER = (
+    "tests/rehearsal/",
+    "tests/negative/test_environments",
+    "tests/negative/test_gateway",
+    "tests/negative/test_inference",
+    "tests/negative/test_live",
+    "tests/negative/test_machines",
+    "tests/negative/test_serverless",
+    "tests/negative/test_services",
+    "tests/negative/test_smoke",
+    "tests/negative/test_way_back",
+    "tests/unit/test_inference_provider",
+    "tests/unit/test_rollout_killed",
+)
+"""Files whose tests ask for them: of two workers (`make test`) one takes these, the other all others."""
 
 
-@pytest.hookimpl(tryfirst=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Two heaps. (xdist's own groups need node ids that this pytest does not let anybody change.)"""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class TwoHeaps(LoadScopeScheduling):  # type: ignore[misc] # xdist is installed for tests only
+        def _split_scope(self, nodeid: str) -> str:
+            return "together" if nodeid.startswith(_TOGETHER) else "others"
+
+    return TwoHeaps(config, log)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Two workers (`make test`): the files that share a costly stand go to one, all others to the other."""
-    files: dict[Path, list[pytest.Item]] = defaultdict(list)
-    for item in items:
-        files[item.path].append(item)
-    for path, of_file in files.items():
-        asked = {name for item in of_file for name in getattr(item, "fixturenames", ())}
-        shared = bool(asked & _ONE_OF_A_KIND) or path.parent.name == "rehearsal"
-        for item in of_file:
-            item.add_marker(pytest.mark.xdist_group("stands" if shared else "others"))
+    """Nothing that there is room for once may be asked for by both workers."""
+    astray = {
+        item.nodeid.partition("::")[0]
+        for item in items
+        if _ONE_OF_A_KIND.intersection(getattr(item, "fixturenames", ()))
+        and not item.nodeid.startswith(_TOGETHER)
+    }
+    if astray:
+        raise pytest.UsageError(f"tests/conftest.py: _TOGETHER lacks {', '.join(sorted(astray))}")
