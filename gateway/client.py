@@ -254,6 +254,6 @@ class Client:
                 _, reply = await loop.create_connection(
                     lambda: Reply(self, loop), self._host, self._port, ssl=self._tls
                 )
-        except (OSError, TimeoutError, ssl.CertificateError) as error:
+        except OSError as error:  # of which a time-out and an untrusted certificate are kinds
             raise Unreachable from error
         return reply

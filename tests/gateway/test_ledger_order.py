@@ -20,11 +20,13 @@ class Database:
 
     def __init__(self) -> None:
         self.calls: list[str] = []
+        self.payloads: list[str] = []
         self.held: dict[str, str] = {}
         self.settles = asyncio.Event()
         self.down = False
 
     async def value(self, sql: str, payload: str) -> list[object]:
+        self.payloads.append(payload)
         if "usage.settle" in sql:
             self.calls.append("settle")
             await self.settles.wait()
@@ -124,5 +126,65 @@ def test_who_asks_while_the_ledger_is_down_is_told(ledger):
         with pytest.raises(Refused) as refused:
             await asyncio.wait_for(ledger.reserve("u", "instant", 1, "r2"), 5)
         assert refused.value.refusal.status == 503
+
+    asyncio.run(scene())
+
+
+def settlements(database: Database) -> list[dict[str, object]]:
+    found = [json.loads(payload) for payload in database.payloads]
+    return [one for payload in found if isinstance(payload, list) for one in payload]
+
+
+async def settled(ledger: Ledger, database: Database) -> list[dict[str, object]]:
+    """What the ledger is told once everything that waits is settled."""
+    database.settles.set()
+    ledger._kick_settling()
+    await turns(20)
+    return settlements(database)
+
+
+def test_a_settlement_tells_what_was_reserved(ledger):
+    async def scene() -> None:
+        database = ledger._store = Database()
+        held = await ledger.reserve("u", "thinking", 9, "r1")
+        assert json.loads(database.payloads[0])["durable"] is False
+        ledger.settle(held, 1, 1, "done")
+        (one,) = await settled(ledger, database)
+        expected = {"user": "u", "model": "thinking", "tokens": 9, "request_id": "r1", "day": held.day}
+        assert expected.items() <= one["held"].items()
+
+    asyncio.run(scene())
+
+
+def test_what_may_never_have_been_reserved_is_not_told(ledger):
+    """Else settling would book a request that nobody was granted."""
+
+    async def scene() -> None:
+        database = ledger._store = Database()
+        database.down = True
+        with pytest.raises(Refused):
+            await ledger.reserve("u", "instant", 9, "r1")
+        database.down = False
+        (one,) = await settled(ledger, database)
+        assert (one["outcome"], "held" in one) == ("unknown", False)
+
+    asyncio.run(scene())
+
+
+@pytest.mark.parametrize("hops", range(8))
+def test_who_goes_away_leaves_nothing_held(ledger, hops):
+    """At whatever moment: before the ledger is asked, while it is, and just when it has granted."""
+
+    async def scene() -> None:
+        database = ledger._store = Database()
+        asking = asyncio.create_task(ledger.reserve("u", "instant", 1, "r1"))
+        await turns(hops)
+        asking.cancel()
+        try:
+            ledger.settle(await asking, 1, 1, "done")
+        except asyncio.CancelledError:
+            await turns(20)
+        await settled(ledger, database)
+        assert (database.held, ledger._open) == ({}, {})
 
     asyncio.run(scene())
