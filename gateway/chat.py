@@ -87,7 +87,7 @@ class Chat:
             limit=settings.limit_request_tokens,
         )
         guard.expect("total", settings.timeout_total_seconds)
-        guard.watch(exchange.receive)
+        guard.watch(exchange.watch)
         held = await services.ledger.reserve(exchange.user, request.model, size.worst, exchange.request_id)
         await _Run(services, exchange=exchange, guard=guard, request=request, size=size, held=held).run()
 

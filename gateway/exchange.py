@@ -12,7 +12,7 @@ from typing import Any
 from gateway import errors
 from gateway.bodies import Usage
 from gateway.errors import Refusal, Refused
-from gateway.guard import Receive, Scope, Send
+from gateway.guard import Receive, Scope, Send, Watch
 
 __all__ = ["Exchange"]
 
@@ -46,7 +46,7 @@ class Exchange:
     __slots__ = (
         "_comments", "_every", "_headers", "_host", "_scope", "_send", "_streaming", "_timer",
         "commenting", "cut", "doubled", "fields", "model", "origin", "receive", "request_id", "started",
-        "status", "usage", "user",
+        "status", "usage", "user", "watch",
     )  # fmt: skip
 
     def __init__(
@@ -65,6 +65,7 @@ class Exchange:
         sane = asked is not None and _SANE_ID.fullmatch(asked)
         self.request_id = asked.decode() if asked is not None and sane else os.urandom(16).hex()
         self._headers = [*common, (b"x-request-id", self.request_id.encode())]
+        self.watch: Watch = scope["gateway.watch"]
         self.origin = self.fields.get(b"origin")
         self.user: str | None = None
         self.model: str | None = None

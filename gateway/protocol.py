@@ -1,8 +1,13 @@
-"""uvicorn's HTTP protocol with a limit on time and size of the headers, which it does not have itself."""
+"""uvicorn's HTTP protocol with what it does not have itself.
+
+That is a limit on time and size of the headers, and a call when a client goes away: what ASGI offers, to
+wait in `receive()`, costs every request a task.
+"""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -29,6 +34,7 @@ class GuardedProtocol(HttpToolsProtocol):
     _head_bytes = 0
     _in_head = True
     _begun = False
+    _gone: Callable[[], None] | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A client has connected and must say what it wants."""
@@ -39,6 +45,9 @@ class GuardedProtocol(HttpToolsProtocol):
         """The client has gone."""
         self._head_arrived()
         super().connection_lost(exc)
+        gone, self._gone = self._gone, None
+        if gone is not None:
+            gone()
 
     def data_received(self, data: bytes) -> None:
         """Bytes from the client: those of a head are counted before they are parsed."""
@@ -76,6 +85,7 @@ class GuardedProtocol(HttpToolsProtocol):
             return
         super().on_headers_complete()
         self.scope["gateway.abort"] = self.transport.abort  # type: ignore[typeddict-unknown-key]
+        self.scope["gateway.watch"] = self.watch  # type: ignore[typeddict-unknown-key]
 
     def on_body(self, body: bytes) -> None:
         """Part of the body."""
@@ -92,6 +102,16 @@ class GuardedProtocol(HttpToolsProtocol):
         """The parser has given up."""
         if not self.transport.is_closing():
             self._refuse(_MALFORMED)
+
+    def watch(self, gone: Callable[[], None] | None) -> None:
+        """Call ``gone`` once when the client of the present request has gone; None: no longer."""
+        self._gone = gone
+        if gone is None:
+            return
+        self.flow.resume_reading()  # a large body may have stopped it, and then nobody would notice
+        if self.transport.is_closing():
+            self._gone = None
+            self.loop.call_soon(gone)
 
     def _expect_head(self) -> None:
         self._head_timer = self.loop.call_later(self.seconds, self._refuse, _TOO_SLOW)

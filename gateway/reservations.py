@@ -27,8 +27,8 @@ class Reservation(msgspec.Struct):
 class Settlement(msgspec.Struct):
     """What a request really used.
 
-    ``held`` is what was reserved, so that it can be booked even if the ledger has lost the reservation; left
-    out when nobody knows whether there ever was one, or when nobody waited for it.
+    ``held`` is what was reserved, so that it can be booked even if the ledger has lost the reservation. It
+    is left out when nobody knows whether there ever was one, or when nobody waited for it.
     """
 
     id: str

@@ -56,24 +56,14 @@ begin
     union select 'thinking', u.day, u.lost from sums u where u.model = 'thinking';
 end $$;
 
--- Book what requests really used, and release what was held for them. Settling again changes nothing.
--- A reservation that has expired meanwhile is still booked: the tokens were used; so is one that is lost.
---   [{"id", "prompt", "completion", "outcome",
---     "held": {"user", "model", "tokens", "request_id", "day"}, which may be left out}]
--- Answers with the ids that nobody reserved, as far as anybody tells.
-create or replace function usage.settle(batch jsonb) returns uuid[]
-language plpgsql volatile security definer set search_path = '' as $$
+-- Book `batch` as usage.settle describes; the caller holds the locks on its sums.
+create function usage.settle_locked(batch jsonb) returns uuid[]
+language plpgsql volatile set search_path = '' as $$
 declare
   v_unknown uuid[] := '{}';
   v_held usage.reservations;
-  v_scopes text[];
-  v_days date[];
-  v_lost boolean[];
   s record;
 begin
-  select array_agg(c.scope), array_agg(c.day), array_agg(c.lost) into v_scopes, v_days, v_lost
-    from usage.settled_sums(batch) c;
-  perform usage.lock_totals(v_scopes, v_days, v_lost);
   for s in
     select * from jsonb_to_recordset(batch)
       as x (id uuid, prompt integer, completion integer, outcome text, held jsonb)
@@ -95,6 +85,24 @@ begin
     end if;
   end loop;
   return v_unknown;
+end $$;
+
+-- Book what requests really used, and release what was held for them. Settling again changes nothing.
+-- A reservation that has expired meanwhile is still booked: the tokens were used; so is one that is lost.
+--   [{"id", "prompt", "completion", "outcome",
+--     "held": {"user", "model", "tokens", "request_id", "day"}, which may be left out}]
+-- Answers with the ids that nobody reserved, as far as anybody tells.
+create or replace function usage.settle(batch jsonb) returns uuid[]
+language plpgsql volatile security definer set search_path = '' as $$
+declare
+  v_scopes text[];
+  v_days date[];
+  v_lost boolean[];
+begin
+  select array_agg(c.scope), array_agg(c.day), array_agg(c.lost) into v_scopes, v_days, v_lost
+    from usage.settled_sums(batch) c;
+  perform usage.lock_totals(v_scopes, v_days, v_lost);
+  return usage.settle_locked(batch);
 end $$;
 
 -- Reserve the worst case of each request, or say why not. One call may carry many requests; all the sums
@@ -178,9 +186,9 @@ begin
     union select 'thinking', a.day, false from asked a where a.model = 'thinking'
   ) wanted;
   perform usage.lock_totals(v_scopes, v_days, v_lost);
-  unknown := usage.settle(settlements);
+  unknown := usage.settle_locked(settlements);
   answers := usage.reserve(batch - 'durable');
 end $$;
 
 revoke all on function usage.lock_totals(text[], date[], boolean[]), usage.told(uuid, jsonb),
-  usage.settled_sums(jsonb) from public, anon, authenticated, service_role;
+  usage.settled_sums(jsonb), usage.settle_locked(jsonb) from public, anon, authenticated, service_role;

@@ -116,6 +116,7 @@ begin
   answers := usage.reserve(batch);
 end $$;
 
+drop function if exists usage.settle_locked(jsonb);
 drop function if exists usage.settled_sums(jsonb);
 drop function if exists usage.told(uuid, jsonb);
 drop function if exists usage.lock_totals(text[], date[], boolean[]);

@@ -57,7 +57,8 @@ class Server:
                 for piece in self.answers.pop(0):
                     if piece is None:
                         writer.close()
-                        return await writer.wait_closed()
+                        await writer.wait_closed()
+                        return
                     writer.write(piece)
                     await writer.drain()
                     await asyncio.sleep(0.01)

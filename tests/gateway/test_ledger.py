@@ -174,6 +174,7 @@ FORBIDDEN = [
     "select usage.lock_totals('{}', '{}', '{}')",
     "select usage.told(null, '{}')",
     "select * from usage.settled_sums('[]')",
+    "select usage.settle_locked('[]')",
     "select usage.link('', null, '', null, '', null, 1, 1, 1)",
     "create table usage.mine (x int)",
     "create function usage.mine() returns int language sql as 'select 1'",
@@ -355,7 +356,7 @@ def entries(connection, user):
 
 @pytest.mark.parametrize(("days", "booked_on"), [(0, 0), (-1, -1), (-9, -1), (1, 0)])
 def test_a_lost_reservation_is_booked_once_on_its_day(owner, days, booked_on):
-    """The day is the reservation's; what a gateway's wrong clock says is brought back to one that can be."""
+    """The day is the reservation's; what a wrong clock says is brought back to one that can be."""
     user, one = new(), new()
     for _ in range(2):
         assert settle_told(owner, (one, told(user, "thinking", days=days))) == []
