@@ -14,8 +14,9 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from gateway import errors
 from gateway.errors import Refusal
+from gateway.guard import Message, Send
 
-__all__ = ["GuardedProtocol", "guarded"]
+__all__ = ["GuardedProtocol", "guarded", "send_together"]
 
 _TOO_LARGE = Refusal(431, "headers_too_large", "the request's headers are too large")
 _TOO_SLOW = Refusal(408, "headers_timeout", "the request's headers did not arrive in time")
@@ -86,6 +87,7 @@ class GuardedProtocol(HttpToolsProtocol):
         super().on_headers_complete()
         self.scope["gateway.abort"] = self.transport.abort  # type: ignore[typeddict-unknown-key]
         self.scope["gateway.watch"] = self.watch  # type: ignore[typeddict-unknown-key]
+        self.scope["gateway.cycle"] = self.cycle  # type: ignore[typeddict-unknown-key]
 
     def on_body(self, body: bytes) -> None:
         """Part of the body."""
@@ -132,6 +134,36 @@ class GuardedProtocol(HttpToolsProtocol):
         if self.cycle is None or self.cycle.response_complete:
             self.transport.write(head % (refusal.status, _PHRASES[refusal.status], len(body)) + body)
         self.transport.close()
+
+
+class _Gathered:
+    """In a transport's place: what is written to it goes out as one packet, and wakes the client once."""
+
+    __slots__ = ("closed", "parts", "write")
+
+    def __init__(self) -> None:
+        self.parts: list[bytes] = []
+        self.write = self.parts.append
+        self.closed = False
+
+    def close(self) -> None:
+        """The response asks for it; it must be written first."""
+        self.closed = True
+
+
+async def send_together(cycle: Any, send: Send, *messages: Message) -> None:
+    """Send ``messages`` of the response of ``cycle`` (uvicorn's) in one write."""
+    transport, gathered = cycle.transport, _Gathered()
+    cycle.transport = gathered
+    try:
+        for message in messages:
+            await send(message)
+    finally:
+        cycle.transport = transport
+        if gathered.parts:
+            transport.write(b"".join(gathered.parts))
+        if gathered.closed:
+            transport.close()
 
 
 def guarded(seconds: float, most_bytes: int, most_headers: int) -> type[GuardedProtocol]:
