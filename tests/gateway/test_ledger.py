@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import itertools
 import json
 import threading
 import uuid
@@ -254,6 +255,23 @@ def test_the_rollback_reverses_the_migration(owner):
     for migration in LEDGER:
         owner.execute(migration.read_bytes())
     assert audit(owner) == []
+
+
+def test_each_rollback_brings_back_the_functions_of_before(owner):
+    """To the letter, with who may call them: a gateway of the release before finds what it knows."""
+
+    def functions():
+        query = "select oid::regprocedure::text, pg_get_functiondef(oid), proacl::text from pg_proc"
+        return owner.execute(f"{query} where pronamespace = 'usage'::regnamespace order by 1").fetchall()
+
+    states = [functions()]
+    for migration in reversed(LEDGER[1:]):
+        owner.execute((ROOT / "supabase/rollbacks" / migration.name).read_bytes())
+        states.append(functions())
+    for migration, (before, after) in zip(LEDGER[1:], itertools.pairwise(states[::-1]), strict=True):
+        assert functions() == before != after
+        owner.execute(migration.read_bytes())
+        assert functions() == after
 
 
 # --- settling and reserving in one call --------------------------------------------------------------
