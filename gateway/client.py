@@ -134,7 +134,7 @@ class Reply(asyncio.Protocol):
         self._transport = None
         if not self._begun:
             self._fail()
-        elif not self.ended:
+        elif not self.ended and not self._failed:
             self.ended = True
             self._wake()
 

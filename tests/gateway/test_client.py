@@ -175,10 +175,12 @@ def test_broken_answers(name):
     uvloop.run(scene())
 
 
-def test_a_body_that_breaks_off_in_a_chunk():
+@pytest.mark.parametrize("late", [False, True], ids=["while it is read", "before it is read"])
+def test_a_body_that_breaks_off_in_a_chunk(late):
     async def scene():
         async with Server([HEAD + b"Transfer-Encoding: chunked\r\n\r\n1\r\nx\r\n", b"zz\r\n"]) as server:
             reply = await client(server.port).post(b"{}", "r")
+            await asyncio.sleep(0.1 if late else 0)
             assert await reply.read() == b"x"
             with pytest.raises(Broken):
                 await reply.read()
