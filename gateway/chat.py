@@ -88,14 +88,18 @@ class Chat:
         )
         guard.expect("total", settings.timeout_total_seconds)
         guard.watch(exchange.watch)
-        held = await services.ledger.reserve(exchange.user, request.model, size.worst, exchange.request_id)
-        await _Run(services, exchange=exchange, guard=guard, request=request, size=size, held=held).run()
+        run = _Run(services, exchange=exchange, guard=guard, request=request, size=size)
+        held = await services.ledger.reserve(
+            exchange.user, request.model, size.worst, exchange.request_id, run.prepare
+        )
+        await run.run(held)
 
 
 class _Run:
-    """One reserved request, from the question to the booking."""
+    """One request, from the question to the booking."""
 
     __slots__ = (
+        "_body",
         "_booked",
         "_engine",
         "_exchange",
@@ -116,17 +120,22 @@ class _Run:
         guard: Guard,
         request: ChatRequest,
         size: Size,
-        held: Reservation,
     ) -> None:
         self._services, self._exchange, self._guard = services, exchange, guard
-        self._request, self._size, self._held = request, size, held
+        self._request, self._size = request, size
         self._engine: Engine = services.engines[request.model]
-        options = request.stream_options
-        self._relay = Relay(request.model, size.completion, options is not None and options.include_usage)
         self._sent = self._booked = False
 
-    async def run(self) -> None:
-        """Ask, relay, book."""
+    def prepare(self) -> None:
+        """Whatever can be done before it is known whether the engine may be asked."""
+        request, size = self._request, self._size
+        options = request.stream_options
+        self._relay = Relay(request.model, size.completion, options is not None and options.include_usage)
+        self._body = upstream_body(request, self._engine.model, size.completion)
+
+    async def run(self, held: Reservation) -> None:
+        """Ask, relay, book on ``held``."""
+        self._held = held
         outcome = "failed"
         try:
             await (self._stream() if self._request.stream else self._answer())
@@ -141,9 +150,8 @@ class _Run:
                 self._book(self._counted(), outcome)
 
     async def _ask(self) -> Reply:
-        body = upstream_body(self._request, self._engine.model, self._size.completion)
         self._sent = True
-        return await self._engine.ask(body, self._exchange.request_id)
+        return await self._engine.ask(self._body, self._exchange.request_id)
 
     async def _answer(self) -> None:
         self._guard.expect("answer", self._services.settings.timeout_answer_seconds)

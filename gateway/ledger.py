@@ -87,8 +87,10 @@ class Ledger:
 
     # --- what the hot path calls -------------------------------------------------------------------
 
-    async def reserve(self, user: str, model: str, tokens: int, request_id: str) -> Reservation:
-        """Hold ``tokens`` for ``user``.
+    async def reserve(
+        self, user: str, model: str, tokens: int, request_id: str, meanwhile: Callable[[], None]
+    ) -> Reservation:
+        """Hold ``tokens`` for ``user``; ``meanwhile`` is called once, while the database works.
 
         Raises:
             Refused: 429 when a limit stands against it, 503 when paused or when the ledger is down.
@@ -102,10 +104,13 @@ class Ledger:
             self._reserving = True
             self._spawn(self._reserve_all())
         try:
+            await asyncio.sleep(0)  # the question is on its way
+            meanwhile()
             word = await future
-        except asyncio.CancelledError:
+        except BaseException:  # whoever asked has gone, or is told that the ledger is down
             if future.done() and not future.cancelled() and future.exception() is None:
                 self._cancelled(reservation, future.result())  # granted in the same moment
+            future.cancel()
             raise
         if word != "ok":
             raise Refused(refusal(word))

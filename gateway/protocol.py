@@ -55,12 +55,10 @@ class GuardedProtocol(HttpToolsProtocol):
         if self.transport.is_closing():
             return
         if self._in_head:
-            if self._head_timer is None:  # a kept-alive connection begins to send
-                self._expect_head()
             self._head_bytes += len(data)
         super().data_received(data)
-        if self._begun and self._head_timer is None:  # the next head began in the same packet
-            self._expect_head()
+        if self._head_timer is None and self._in_head and (self._begun or self._head_bytes):
+            self._expect_head()  # part of a head has come; most come whole, and need no timer
         if self._in_head and self._head_bytes > self.most_bytes:
             self._refuse(_TOO_LARGE)
 
@@ -69,19 +67,14 @@ class GuardedProtocol(HttpToolsProtocol):
         self._begun = True
         super().on_message_begin()
 
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """One header is complete."""
-        super().on_header(name, value)
-        if len(self.headers) > self.most_headers:
-            self._refuse(_TOO_LARGE)
-
     def on_headers_complete(self) -> None:
         """The head is complete; nothing of a refused connection reaches the application."""
         if self.transport.is_closing():
             return
         self._head_arrived()
         self._in_head = self._begun = False
-        if sum(len(name) + len(value) for name, value in self.headers) + len(self.url) > self.most_bytes:
+        size = sum(len(name) + len(value) for name, value in self.headers) + len(self.url)
+        if len(self.headers) > self.most_headers or size > self.most_bytes:
             self._refuse(_TOO_LARGE)
             return
         super().on_headers_complete()

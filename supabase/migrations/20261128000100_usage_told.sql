@@ -120,21 +120,24 @@ declare
   v_answers text[] := '{}';
   v_answer text;
   v_total bigint;
+  v_everybodys bigint;
   r record;
 begin
   if batch -> 'durable' = 'false' then
     perform set_config('synchronous_commit', 'off', true);
   end if;
-  select array_agg(s order by s) into v_scopes from (
-    select x ->> 'user' as s from jsonb_array_elements(batch -> 'requests') x
-    union select 'thinking' from jsonb_array_elements(batch -> 'requests') x where x ->> 'model' = 'thinking'
-  ) wanted;
+  select array_agg(distinct s) into v_scopes
+    from jsonb_array_elements(batch -> 'requests') x
+    cross join lateral (values (x ->> 'user'), (case x ->> 'model' when 'thinking' then 'thinking' end)) wanted (s)
+    where s is not null;
   if v_scopes is null then
     return v_answers;
   end if;
+  -- As usage.lock_totals does, whose call would cost as much again: everybody waits for this one.
   -- Yesterday's sums too: around midnight two callers may see different days, and concurrency has none.
-  perform usage.lock_totals(v_scopes || v_scopes,
-    array_fill(v_day, array[cardinality(v_scopes)]) || array_fill(v_day - 1, array[cardinality(v_scopes)]));
+  insert into usage.totals (scope, day) select s, v_day from unnest(v_scopes) s order by s on conflict do nothing;
+  perform 1 from usage.totals t where t.scope = any (v_scopes) and t.day in (v_day - 1, v_day)
+    order by t.scope, t.day for update;
   select coalesce(array_agg(name), '{}') into v_closed from usage.switches where not open;
   for r in
     select * from jsonb_to_recordset(batch -> 'requests')
@@ -142,6 +145,9 @@ begin
   loop
     v_answer := 'ok';
     select t.used + t.held into strict v_total from usage.totals t where t.scope = r.user::text and t.day = v_day;
+    if r.model = 'thinking' then
+      select t.used + t.held into strict v_everybodys from usage.totals t where t.scope = 'thinking' and t.day = v_day;
+    end if;
     if 'gateway' = any (v_closed) or r.model = any (v_closed) then
       v_answer := 'paused';
     elsif (select count(*) from usage.reservations o where o.user_id = r.user and o.expires_at > now())
@@ -149,9 +155,7 @@ begin
       v_answer := 'user_concurrency';
     elsif v_total + r.tokens > (batch ->> 'user_tokens')::bigint then
       v_answer := 'user_tokens';
-    elsif r.model = 'thinking' and (
-        select t.used + t.held from usage.totals t where t.scope = 'thinking' and t.day = v_day
-      ) + r.tokens > (batch ->> 'thinking_tokens')::bigint then
+    elsif r.model = 'thinking' and v_everybodys + r.tokens > (batch ->> 'thinking_tokens')::bigint then
       v_answer := 'thinking_tokens';
     else
       insert into usage.reservations (id, user_id, model, request_id, day, tokens, expires_at)
