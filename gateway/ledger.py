@@ -120,21 +120,6 @@ class Ledger:
         """Book ``prompt`` and ``completion`` tokens and release the rest; returns at once, keeps trying."""
         self._settle(Settlement(reservation.id, prompt, completion, outcome, reservation.user, reservation))
 
-    def _release(self, reservation: Reservation, outcome: str) -> None:
-        """Nothing was used, and perhaps nothing is held: what is not there need not be booked."""
-        self._settle(Settlement(reservation.id, 0, 0, outcome, reservation.user))
-
-    def _cancelled(self, reservation: Reservation, word: str) -> None:
-        if word == "ok":
-            self._release(reservation, "cancelled")
-
-    def _settle(self, settlement: Settlement) -> None:
-        self._used.append(settlement)
-        self._owed[settlement.user] += 1
-        if self._lingering is None:
-            loop = asyncio.get_running_loop()
-            self._lingering = loop.call_later(_LINGER, self._lingered)
-
     async def ping(self) -> list[str]:
         """The closed switches.
 
@@ -150,6 +135,21 @@ class Ledger:
             self._log("warning", "reservations_expired", count=count)
 
     # --- inside ------------------------------------------------------------------------------------
+
+    def _release(self, reservation: Reservation, outcome: str) -> None:
+        """Nothing was used, and perhaps nothing is held: what is not there need not be booked."""
+        self._settle(Settlement(reservation.id, 0, 0, outcome, reservation.user))
+
+    def _cancelled(self, reservation: Reservation, word: str) -> None:
+        if word == "ok":
+            self._release(reservation, "cancelled")
+
+    def _settle(self, settlement: Settlement) -> None:
+        self._used.append(settlement)
+        self._owed[settlement.user] += 1
+        if self._lingering is None:
+            loop = asyncio.get_running_loop()
+            self._lingering = loop.call_later(_LINGER, self._lingered)
 
     def _spawn(self, work: Any) -> None:
         task = asyncio.get_running_loop().create_task(work)
