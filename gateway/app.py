@@ -61,6 +61,8 @@ class Services:
     async def stop(self) -> None:
         """Book what is unbooked and close."""
         await self.ledger.stop(self.settings.timeout_shutdown_seconds / 2)
+        for engine in self.engines.values():
+            engine.close()
         await _running(self.session).close()
 
 

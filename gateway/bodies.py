@@ -143,7 +143,11 @@ class Chunk(Struct, omit_defaults=True):
     @property
     def has_text(self) -> bool:
         """Whether the engine generated something for this chunk."""
-        return any(choice.delta.content or choice.delta.reasoning_content for choice in self.choices)
+        for choice in self.choices:  # a generator would cost as much again as the rest
+            delta = choice.delta
+            if delta.content or delta.reasoning_content:
+                return True
+        return False
 
 
 class AnswerMessage(Struct, omit_defaults=True):

@@ -12,7 +12,6 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING
 
-import aiohttp
 import msgspec
 
 from gateway.bodies import (
@@ -26,6 +25,7 @@ from gateway.bodies import (
     read,
     upstream_body,
 )
+from gateway.client import Broken, Reply
 from gateway.errors import Refusal
 from gateway.exchange import Exchange
 from gateway.guard import Guard
@@ -87,15 +87,19 @@ class Chat:
             limit=settings.limit_request_tokens,
         )
         guard.expect("total", settings.timeout_total_seconds)
-        guard.watch(exchange.receive)
-        held = await services.ledger.reserve(exchange.user, request.model, size.worst, exchange.request_id)
-        await _Run(services, exchange=exchange, guard=guard, request=request, size=size, held=held).run()
+        guard.watch(exchange.watch)
+        run = _Run(services, exchange=exchange, guard=guard, request=request, size=size)
+        held = await services.ledger.reserve(
+            exchange.user, request.model, size.worst, exchange.request_id, run.prepare
+        )
+        await run.run(held)
 
 
 class _Run:
-    """One reserved request, from the question to the booking."""
+    """One request, from the question to the booking."""
 
     __slots__ = (
+        "_body",
         "_booked",
         "_engine",
         "_exchange",
@@ -116,17 +120,22 @@ class _Run:
         guard: Guard,
         request: ChatRequest,
         size: Size,
-        held: Reservation,
     ) -> None:
         self._services, self._exchange, self._guard = services, exchange, guard
-        self._request, self._size, self._held = request, size, held
+        self._request, self._size = request, size
         self._engine: Engine = services.engines[request.model]
-        options = request.stream_options
-        self._relay = Relay(request.model, size.completion, options is not None and options.include_usage)
         self._sent = self._booked = False
 
-    async def run(self) -> None:
-        """Ask, relay, book."""
+    def prepare(self) -> None:
+        """Whatever can be done before it is known whether the engine may be asked."""
+        request, size = self._request, self._size
+        options = request.stream_options
+        self._relay = Relay(request.model, size.completion, options is not None and options.include_usage)
+        self._body = upstream_body(request, self._engine.model, size.completion)
+
+    async def run(self, held: Reservation) -> None:
+        """Ask, relay, book on ``held``."""
+        self._held = held
         outcome = "failed"
         try:
             await (self._stream() if self._request.stream else self._answer())
@@ -140,21 +149,19 @@ class _Run:
             if not self._booked:
                 self._book(self._counted(), outcome)
 
-    async def _ask(self) -> aiohttp.ClientResponse:
-        body = upstream_body(self._request, self._engine.model, self._size.completion)
+    async def _ask(self) -> Reply:
         self._sent = True
-        return await self._engine.ask(body, self._exchange.request_id)
+        return await self._engine.ask(self._body, self._exchange.request_id)
 
     async def _answer(self) -> None:
         self._guard.expect("answer", self._services.settings.timeout_answer_seconds)
-        response = await self._ask()
+        reply = await self._ask()
         try:
-            raw = await _whole(response)
-            answer = decode_answer(raw)
-        except (aiohttp.ClientError, OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            answer = decode_answer(await _whole(reply))
+        except (Broken, msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             raise UpstreamFailure(GARBLED, reached=True) from None
         finally:
-            response.release() if response.content.at_eof() else response.close()
+            reply.leave()
         self._engine.answered()
         answer.model = self._request.model
         usage = answer.usage or self._unreported(answer)
@@ -172,21 +179,21 @@ class _Run:
     async def _stream(self) -> None:
         self._guard.expect("first_byte", self._engine.first_byte)
         self._exchange.comment_every(self._services.settings.timeout_comment_seconds)
-        response: aiohttp.ClientResponse | None = None
+        reply: Reply | None = None
         try:
-            response = await self._ask()
-            await self._relay_all(response.content)
-        except (aiohttp.ClientError, OSError):
+            reply = await self._ask()
+            await self._relay_all(reply)
+        except Broken:
             raise UpstreamFailure(GARBLED, reached=True) from None
         finally:
-            await self._leave(response)
+            await self._leave(reply)
         self._engine.answered()
 
-    async def _relay_all(self, content: aiohttp.StreamReader) -> None:
+    async def _relay_all(self, reply: Reply) -> None:
         exchange, guard, relay = self._exchange, self._guard, self._relay
         idle = self._services.settings.timeout_idle_seconds
         while not relay.done:
-            data = await content.readany()
+            data = await reply.read()
             if not data:
                 raise UpstreamFailure(GARBLED, reached=True)  # ended without [DONE]
             if exchange.commenting:
@@ -203,16 +210,16 @@ class _Run:
             if relay.overrun:
                 raise UpstreamFailure(_CUT["overrun"], reached=True)
 
-    async def _leave(self, response: aiohttp.ClientResponse | None) -> None:
+    async def _leave(self, reply: Reply | None) -> None:
         """Close the upstream: at once when it still sends; back to the pool when it has ended."""
-        if response is None:
+        if reply is None:
             return
-        if self._relay.done and not response.content.at_eof():
+        if self._relay.done and not reply.ended:
             # The client has everything; waiting a moment for the body's end saves a connection.
-            with contextlib.suppress(TimeoutError, aiohttp.ClientError, OSError):
+            with contextlib.suppress(TimeoutError, Broken):
                 async with asyncio.timeout(0.05):
-                    await response.content.readany()
-        response.release() if response.content.at_eof() else response.close()
+                    await reply.read()
+        reply.leave()
 
     def _counted(self) -> Usage:
         """What to book when the engine reported nothing."""
@@ -230,15 +237,16 @@ class _Run:
         self._services.metrics.tokens(held.model, usage.prompt_tokens, usage.completion_tokens)
 
 
-async def _whole(response: aiohttp.ClientResponse) -> bytes:
+async def _whole(reply: Reply) -> bytes:
     """The whole body, which may not be larger than an answer can be.
 
     Raises:
         UpstreamFailure: when it is.
+        Broken: when it does not come.
     """
     parts: list[bytes] = []
     size = 0
-    while data := await response.content.readany():
+    while data := await reply.read():
         size += len(data)
         if size > MOST_ANSWER_BYTES:
             raise UpstreamFailure(GARBLED, reached=True)

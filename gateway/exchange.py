@@ -12,7 +12,8 @@ from typing import Any
 from gateway import errors
 from gateway.bodies import Usage
 from gateway.errors import Refusal, Refused
-from gateway.guard import Receive, Scope, Send
+from gateway.guard import Message, Receive, Scope, Send, Watch
+from gateway.protocol import send_together
 
 __all__ = ["Exchange"]
 
@@ -46,7 +47,7 @@ class Exchange:
     __slots__ = (
         "_comments", "_every", "_headers", "_host", "_scope", "_send", "_streaming", "_timer",
         "commenting", "cut", "doubled", "fields", "model", "origin", "receive", "request_id", "started",
-        "status", "usage", "user",
+        "status", "usage", "user", "watch",
     )  # fmt: skip
 
     def __init__(
@@ -65,6 +66,7 @@ class Exchange:
         sane = asked is not None and _SANE_ID.fullmatch(asked)
         self.request_id = asked.decode() if asked is not None and sane else os.urandom(16).hex()
         self._headers = [*common, (b"x-request-id", self.request_id.encode())]
+        self.watch: Watch = scope["gateway.watch"]
         self.origin = self.fields.get(b"origin")
         self.user: str | None = None
         self.model: str | None = None
@@ -121,21 +123,22 @@ class Exchange:
         self.status = status
         length = (b"content-length", str(len(body)).encode())
         headers = [_JSON, length, *self._headers, *(extra or ())]
-        await self._send({"type": "http.response.start", "status": status, "headers": headers})
-        await self._send({"type": "http.response.body", "body": body})
+        await self._begin(headers, {"type": "http.response.body", "body": body})
 
     async def preflight(self) -> None:
         """Answer a browser that asks before it sends."""
         self.status = 204
         headers = [*self._headers, *CORS]
-        await self._send({"type": "http.response.start", "status": 204, "headers": headers})
-        await self._send({"type": "http.response.body", "body": b""})
+        await self._begin(headers, {"type": "http.response.body", "body": b""})
 
     async def stream(self, events: bytes, *, last: bool) -> None:
         """Send ``events``; the first time, the response begins."""
-        if not self._streaming:
-            await self._begin()
-        await self._send({"type": "http.response.body", "body": events, "more_body": not last})
+        message = {"type": "http.response.body", "body": events, "more_body": not last}
+        if self._streaming:
+            await self._send(message)
+            return
+        self._streaming, self.status = True, 200
+        await self._begin([_EVENTS, *self._headers, (b"x-accel-buffering", b"no")], message)
 
     async def fail(self, refusal: Refusal) -> None:
         """Answer with an error, or end the stream with one; a client that does not read is dropped."""
@@ -162,11 +165,9 @@ class Exchange:
             extra.append((b"connection", b"close"))
         await self.reply(errors.body(refusal, self.request_id), refusal.status, extra)
 
-    async def _begin(self) -> None:
-        self._streaming = True
-        self.status = 200
-        headers = [_EVENTS, *self._headers, (b"x-accel-buffering", b"no")]
-        await self._send({"type": "http.response.start", "status": 200, "headers": headers})
+    async def _begin(self, headers: list[tuple[bytes, bytes]], first: Message) -> None:
+        start = {"type": "http.response.start", "status": self.status, "headers": headers}
+        await send_together(self._scope["gateway.cycle"], self._send, start, first)
 
     # --- comments while the model starts ------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""A request's guard: one timer for every deadline, and a watcher for the client's disconnect.
+"""A request's guard: one timer for every deadline, and an eye on the client's disconnect.
 
 Whatever ends a request early does it the same way: it writes down the reason and cancels the request's
 task, which then closes its upstream and books what was used.
@@ -10,18 +10,20 @@ import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
-__all__ = ["Guard", "Message", "Receive", "Scope", "Send"]
+__all__ = ["Guard", "Message", "Receive", "Scope", "Send", "Watch"]
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
+Watch = Callable[[Callable[[], None] | None], None]
+"""Takes what is to be called once when the client has gone, or None when nobody wants to know any more."""
 
 
 class Guard:
     """Cancels the task that made it, and says why: disconnect, body, first_byte, answer, idle, total."""
 
-    __slots__ = ("_due", "_limit", "_loop", "_task", "_timer", "_waits_for", "_watcher", "reason")
+    __slots__ = ("_due", "_limit", "_loop", "_task", "_timer", "_waits_for", "_watch", "reason")
 
     def __init__(self, total: float) -> None:
         task = asyncio.current_task()
@@ -32,7 +34,7 @@ class Guard:
         self._limit = self._loop.time() + total
         self._due, self._waits_for = self._limit, "total"
         self._timer: asyncio.TimerHandle | None = None
-        self._watcher: asyncio.Task[None] | None = None
+        self._watch: Watch | None = None
         self.reason: str | None = None
 
     def expect(self, reason: str, seconds: float) -> None:
@@ -47,9 +49,10 @@ class Guard:
         """Whatever was expected has shown signs of life; cheap, the timer finds out by itself."""
         self._due = self._loop.time() + seconds
 
-    def watch(self, receive: Receive) -> None:
-        """Cut the request when its client goes away; ``receive`` must have delivered the body."""
-        self._watcher = self._loop.create_task(self._watch(receive))
+    def watch(self, watch: Watch) -> None:
+        """Cut the request when its client goes away; the body must have arrived."""
+        self._watch = watch
+        watch(self._gone)
 
     def cut(self, reason: str) -> None:
         """Cancel the request's task because of ``reason``; the first reason counts."""
@@ -67,9 +70,9 @@ class Guard:
 
     def ending(self) -> None:
         """The last of the response is about to be sent: what the client does after it is its own affair."""
-        if self._watcher is not None:
-            self._watcher.cancel()
-            self._watcher = None
+        if self._watch is not None:
+            self._watch(None)
+            self._watch = None
 
     def close(self) -> None:
         """The request is over."""
@@ -78,9 +81,7 @@ class Guard:
             self._timer.cancel()
             self._timer = None
 
-    async def _watch(self, receive: Receive) -> None:
-        while (await receive())["type"] != "http.disconnect":
-            pass
+    def _gone(self) -> None:
         self.cut("disconnect")
 
     def _fire(self) -> None:

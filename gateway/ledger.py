@@ -4,12 +4,14 @@ Requests that arrive while a call is under way share the next one: under load th
 among many, at rest nothing waits. What was used waits a moment, to be settled by the call that reserves
 next: one commit for both, and nobody's next request waits for the booking of the one before. Whoever cannot
 reach the ledger does not serve.
+
+Only what books waits for the disk. A reservation alone does not: a settlement says what was reserved, and
+is booked even if a crash of the database has taken the reservation away.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
@@ -18,9 +20,10 @@ from typing import Any
 import asyncpg
 import msgspec
 
-from gateway.errors import Refusal, Refused, seconds_to_midnight
+from gateway.errors import Refusal, Refused
 from gateway.logs import Log, describe
 from gateway.metrics import Metrics
+from gateway.reservations import Reservation, Settlement, refusal, wanted
 from gateway.settings import Settings
 from gateway.store import Store
 
@@ -35,41 +38,7 @@ _FIRST_PAUSE = 0.05
 _LINGER = 0.003  # seconds that a settlement waits for a reservation to share a call with
 _EXCHANGE = "select unknown, answers from usage.exchange($1, $2)"
 _encode = msgspec.json.Encoder().encode
-
-
-def _refusal(word: str) -> Refusal:
-    if word == "user_concurrency":
-        return Refusal(429, "user_concurrency_exceeded", "too many requests in flight", retry_after=1)
-    if word == "user_tokens":
-        text = "this user's tokens for today are used up"
-        return Refusal(429, "user_tokens_exceeded", text, retry_after=seconds_to_midnight())
-    if word == "thinking_tokens":
-        text = "today's budget of the thinking model is used up"
-        return Refusal(429, "thinking_budget_exceeded", text, retry_after=seconds_to_midnight())
-    return Refusal(503, "paused", "the operator has paused this model", retry_after=60)
-
-
-class Reservation(msgspec.Struct):
-    """Tokens held for one request. ``id`` is a UUID in 32 hexadecimal digits."""
-
-    id: str
-    user: str
-    model: str
-    tokens: int
-    request_id: str
-
-
 _Wanted = tuple[Reservation, asyncio.Future[str]]
-
-
-class Settlement(msgspec.Struct):
-    """What a request really used."""
-
-    id: str
-    prompt: int
-    completion: int
-    outcome: str
-    user: str
 
 
 class Ledger:
@@ -78,6 +47,7 @@ class Ledger:
     def __init__(self, settings: Settings, log: Log, metrics: Metrics) -> None:
         self._settings, self._log, self._metrics = settings, log, metrics
         self._limits = {
+            "durable": False,
             "ttl": settings.reservation_seconds,
             "user_tokens": settings.limit_user_tokens_per_day,
             "user_concurrency": settings.limit_user_concurrency,
@@ -117,32 +87,38 @@ class Ledger:
 
     # --- what the hot path calls -------------------------------------------------------------------
 
-    async def reserve(self, user: str, model: str, tokens: int, request_id: str) -> Reservation:
-        """Hold ``tokens`` for ``user``.
+    async def reserve(
+        self, user: str, model: str, tokens: int, request_id: str, meanwhile: Callable[[], None]
+    ) -> Reservation:
+        """Hold ``tokens`` for ``user``; ``meanwhile`` is called once, while the database works.
 
         Raises:
             Refused: 429 when a limit stands against it, 503 when paused or when the ledger is down.
         """
-        wanted = Reservation(os.urandom(16).hex(), user, model, tokens, request_id)
         if len(self._used) >= MOST_UNSETTLED:
             raise Refused(DOWN)
         future: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        self._wanted.append((wanted, future))
+        reservation = wanted(user, model, tokens, request_id)
+        self._wanted.append((reservation, future))
         if not self._reserving:
             self._reserving = True
             self._spawn(self._reserve_all())
-        word = await future
+        try:
+            await asyncio.sleep(0)  # the question is on its way
+            meanwhile()
+            word = await future
+        except BaseException:  # whoever asked has gone, or is told that the ledger is down
+            if future.done() and not future.cancelled() and future.exception() is None:
+                self._cancelled(reservation, future.result())  # granted in the same moment
+            future.cancel()
+            raise
         if word != "ok":
-            raise Refused(_refusal(word))
-        return wanted
+            raise Refused(refusal(word))
+        return reservation
 
     def settle(self, reservation: Reservation, prompt: int, completion: int, outcome: str) -> None:
         """Book ``prompt`` and ``completion`` tokens and release the rest; returns at once, keeps trying."""
-        self._used.append(Settlement(reservation.id, prompt, completion, outcome, reservation.user))
-        self._owed[reservation.user] += 1
-        if self._lingering is None:
-            loop = asyncio.get_running_loop()
-            self._lingering = loop.call_later(_LINGER, self._lingered)
+        self._settle(Settlement(reservation.id, prompt, completion, outcome, reservation.user, reservation))
 
     async def ping(self) -> list[str]:
         """The closed switches.
@@ -159,6 +135,21 @@ class Ledger:
             self._log("warning", "reservations_expired", count=count)
 
     # --- inside ------------------------------------------------------------------------------------
+
+    def _release(self, reservation: Reservation, outcome: str) -> None:
+        """Nothing was used, and perhaps nothing is held: what is not there need not be booked."""
+        self._settle(Settlement(reservation.id, 0, 0, outcome, reservation.user))
+
+    def _cancelled(self, reservation: Reservation, word: str) -> None:
+        if word == "ok":
+            self._release(reservation, "cancelled")
+
+    def _settle(self, settlement: Settlement) -> None:
+        self._used.append(settlement)
+        self._owed[settlement.user] += 1
+        if self._lingering is None:
+            loop = asyncio.get_running_loop()
+            self._lingering = loop.call_later(_LINGER, self._lingered)
 
     def _spawn(self, work: Any) -> None:
         task = asyncio.get_running_loop().create_task(work)
@@ -195,7 +186,7 @@ class Ledger:
         return batch
 
     async def _reserve_batch(self, batch: list[_Wanted]) -> None:
-        requests = [wanted for wanted, _ in batch]
+        requests = [reservation for reservation, _ in batch]
         payload = _encode({**self._limits, "requests": requests}).decode()
         started = time.monotonic()
         try:
@@ -203,19 +194,18 @@ class Ledger:
         except _ERRORS as error:
             self._log("error", "ledger_unavailable", call="reserve", error=describe(error)["type"])
             # Whether it was done is not known; releasing what was never held changes nothing.
-            for wanted, future in batch:
-                self.settle(wanted, 0, 0, "unknown")
+            for reservation, future in batch:
+                self._release(reservation, "unknown")
                 if not future.done():
                     future.set_exception(Refused(DOWN))
             return
         self._metrics.ledger.observe(time.monotonic() - started)
-        for (wanted, future), word in zip(batch, words, strict=True):
+        for (reservation, future), word in zip(batch, words, strict=True):
             if future.done():  # whoever asked has gone
-                if word == "ok":
-                    self.settle(wanted, 0, 0, "cancelled")
+                self._cancelled(reservation, word)
                 continue
             if word == "ok":
-                self._open[wanted.id] = None
+                self._open[reservation.id] = None
             future.set_result(word)
 
     async def _reserved(self, payload: str) -> list[str]:

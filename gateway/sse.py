@@ -36,6 +36,13 @@ class Relay:
         Raises:
             UpstreamFailure: when the engine sends something else than a stream of chunks.
         """
+        if (
+            data[:5] == b"data:"
+            and data.find(b"\n") == len(data) - 2
+            and data[-1:] == b"\n"
+            and not self._buffer
+        ):
+            return self._data(data[5:-2].strip())  # one whole event, as an engine sends them
         data = self._buffer + data if self._buffer else data
         if b"\r" in data:
             data = data.replace(b"\r\n", b"\n")
@@ -53,6 +60,9 @@ class Relay:
             payload = b"\n".join(lines)
             if not payload:
                 return b""
+        return self._data(payload)
+
+    def _data(self, payload: bytes) -> bytes:
         if self.done or self.overrun:
             return b""
         if payload == b"[DONE]":

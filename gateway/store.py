@@ -1,8 +1,9 @@
-"""The gateway's connections to PostgreSQL: one pool, one time-out for every call."""
+"""The gateway's connections to PostgreSQL: a few, kept open, and one time-out for every call."""
 
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Any
 
 import asyncpg
@@ -11,13 +12,22 @@ from gateway.settings import Settings
 
 __all__ = ["Store"]
 
+MOST_IDLE = 300.0
+"""Seconds after which an idle connection is not trusted: something on the way may have forgotten it."""
+
 
 class Store:
-    """One per process; the database need not be up when it is made."""
+    """One per process; needs a running loop. The database need not be up when it is made.
+
+    asyncpg's own pool costs a task a call. No call here leaves a session in a state that would have to be
+    reset, and a connection on which a call did not end well is dropped: a stack of them is all it takes.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._pool: asyncpg.Pool[Any] | None = None
+        self._idle: list[tuple[Any, float]] = []  # the last used first: it is the warmest
+        self._busy: set[Any] = set()
+        self._free = asyncio.Semaphore(settings.database_connections)
 
     async def value(self, sql: str, *parameters: Any) -> Any:
         """The first column of the only row of ``sql``.
@@ -29,35 +39,48 @@ class Store:
 
     async def row(self, sql: str, *parameters: Any) -> Any:
         """The only row of ``sql``; raises as :meth:`value`."""
-        async with asyncio.timeout(self._settings.timeout_database_seconds):
-            pool = await self._connected()
-            connection = await pool.acquire()
+        async with asyncio.timeout(self._settings.timeout_database_seconds), self._free:
+            connection = self._kept() or await self._connect()
+            self._busy.add(connection)
+            sound = False
             try:
-                return await connection.fetchrow(sql, *parameters)
+                found = await connection.fetchrow(sql, *parameters)
+                sound = True
+            except asyncpg.PostgresError:  # it was answered
+                sound = True
+                raise
             finally:
-                await pool.release(connection)
+                self._busy.discard(connection)
+                if sound:
+                    self._idle.append((connection, time.monotonic()))
+                else:
+                    connection.terminate()
+            return found
 
     def close(self) -> None:
         """Drop every connection at once."""
-        if self._pool is not None:
-            self._pool.terminate()
+        for connection in [*self._busy, *(idle for idle, _ in self._idle)]:
+            connection.terminate()
+        self._idle.clear()
 
-    async def _connected(self) -> asyncpg.Pool[Any]:
-        if self._pool is None:
-            settings = self._settings
-            self._pool = await asyncpg.create_pool(
-                settings.database_url.get_secret_value(),
-                min_size=0,
-                max_size=settings.database_connections,
-                timeout=settings.timeout_database_seconds,
-                reset=_no_reset,
-                server_settings={
-                    "application_name": "gateway",
-                    "statement_timeout": str(int(settings.timeout_database_seconds * 1000)),
-                },
-            )
-        return self._pool
+    def _kept(self) -> Any:
+        """A connection that stands, or None."""
+        oldest = time.monotonic() - MOST_IDLE
+        while self._idle:
+            connection, since = self._idle.pop()
+            if not connection.is_closed():
+                if since > oldest:
+                    return connection
+                connection.terminate()
+        return None
 
-
-async def _no_reset(_connection: Any) -> None:
-    """Sessions hold no state that would have to be reset: save the round trip."""
+    async def _connect(self) -> Any:
+        settings = self._settings
+        return await asyncpg.connect(
+            settings.database_url.get_secret_value(),
+            timeout=settings.timeout_database_seconds,
+            server_settings={
+                "application_name": "gateway",
+                "statement_timeout": str(int(settings.timeout_database_seconds * 1000)),
+            },
+        )

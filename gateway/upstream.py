@@ -1,4 +1,4 @@
-"""The engines behind the gateway: one long-lived session, retries before the first byte, honest probes."""
+"""The engines behind the gateway: kept-alive connections, retries before the first byte, honest probes."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import msgspec
 from pydantic import SecretStr
 from yarl import URL
 
+from gateway.client import Broken, Client, Reply, Unreachable
 from gateway.errors import Refusal
 from gateway.settings import Settings
 
@@ -39,7 +40,7 @@ REFUSED = Refusal(
 
 
 def make_session(settings: Settings) -> aiohttp.ClientSession:
-    """The session of this process: no cookies, no proxies from the environment, no limit of its own."""
+    """The session for health and keys: no cookies, no proxies from the environment, no limit of its own."""
     return aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=15, ttl_dns_cache=30),
         cookie_jar=aiohttp.DummyCookieJar(),
@@ -60,39 +61,39 @@ class Engine:
         model: str = getattr(settings, f"{name}_model")
         self.name, self.model, self.first_byte = name, model, first_byte
         self._session, self._retries = session, settings.retries
-        self._chat, self._health = URL(f"{url}/v1/chat/completions"), URL(f"{url}/health")
+        self._health = URL(f"{url}/health")
         self._bearer = {"Authorization": f"Bearer {key.get_secret_value()}"}
         common = {"User-Agent": "gateway", "Accept": "*/*", "Accept-Encoding": "identity"}
-        self._headers = {**self._bearer, **common, "Content-Type": "application/json"}
+        headers = {**self._bearer, **common, "Content-Type": "application/json"}
+        chat = URL(f"{url}/v1/chat/completions")
+        self._client = Client(chat, headers, settings.timeout_connect_seconds)
         self._answered = float("-inf")
         self._probe: asyncio.Lock = asyncio.Lock()
 
-    async def ask(self, body: bytes, request_id: str) -> aiohttp.ClientResponse:
-        """The engine's response, headers read. The caller closes it.
+    async def ask(self, body: bytes, request_id: str) -> Reply:
+        """The engine's reply, its head read. The caller leaves it.
 
         Raises:
             UpstreamFailure: when it cannot be reached, or answers with anything but 200.
         """
-        headers = {**self._headers, "X-Request-ID": request_id}
         for left in range(self._retries, -1, -1):
             try:
-                response = await self._session.post(
-                    self._chat, data=body, headers=headers, allow_redirects=False
-                )
-            except (aiohttp.ClientError, TimeoutError, OSError) as error:
+                reply = await self._client.post(body, request_id)
+            except (Unreachable, Broken) as error:
                 if not left:
-                    reached = not isinstance(
-                        error, (aiohttp.ClientConnectorError, aiohttp.ServerTimeoutError)
-                    )
-                    raise UpstreamFailure(UNREACHABLE, reached=reached) from None
+                    raise UpstreamFailure(UNREACHABLE, reached=isinstance(error, Broken)) from None
             else:
-                if response.status == 200:
-                    return response
-                response.close()
-                if not left or response.status not in _RETRIED:
-                    raise UpstreamFailure(_judge(response.status), reached=False)
+                if reply.status == 200:
+                    return reply
+                reply.close()
+                if not left or reply.status not in _RETRIED:
+                    raise UpstreamFailure(_judge(reply.status), reached=False)
             await asyncio.sleep(0.1)
         raise AssertionError("the last attempt returns or raises")
+
+    def close(self) -> None:
+        """Drop the connections that nobody uses."""
+        self._client.close()
 
     def answered(self) -> None:
         """A request was served just now: nothing needs probing."""
@@ -127,11 +128,14 @@ class Engine:
             message = {"role": "user", "content": "1"}
             body = msgspec.json.encode({"model": self.model, "messages": [message], "max_tokens": 1})
             async with asyncio.timeout(seconds):
-                response = await self.ask(body, "readiness")
+                reply = await self.ask(body, "readiness")
                 try:
-                    await response.content.read(MOST_ANSWER_BYTES)
+                    while not reply.ended:
+                        await reply.read()
+                except Broken:
+                    raise UpstreamFailure(GARBLED, reached=True) from None
                 finally:
-                    response.close()
+                    reply.leave()
             self.answered()
 
 

@@ -1,6 +1,6 @@
 -- The ledger: what is reserved is held, what is settled is booked once, and no entry is ever changed.
 begin;
-select plan(20);
+select plan(22);
 
 create function pg_temp.ask(id uuid, tokens int, model text default 'instant', budget int default 1000) returns text
 language sql as $$
@@ -33,11 +33,17 @@ select results_eq('select * from pg_temp.sums()', 'values (50::bigint, 100::bigi
 select is(usage.settle('[{"id": "cccccccc-0000-4000-8000-00000000ffff", "prompt": 1, "completion": 1,
                           "outcome": "ok"}]'), array['cccccccc-0000-4000-8000-00000000ffff'::uuid],
           'what nobody reserved is named');
+select is(usage.settle(jsonb_build_array(jsonb_build_object(
+            'id', 'cccccccc-0000-4000-8000-00000000fffe', 'prompt', 1, 'completion', 1, 'outcome', 'ok', 'held',
+            jsonb_build_object('user', 'cccccccc-0000-4000-8000-00000000000c', 'model', 'instant', 'tokens', 9,
+                               'request_id', 'pgtap', 'day', (now() at time zone 'utc')::date)))),
+          '{}'::uuid[], 'what was lost is booked from what its settlement tells');
+select results_eq('select * from pg_temp.sums()', 'values (52::bigint, 100::bigint)', 'and releases nothing');
 
 update usage.reservations set expires_at = now() - interval '1 minute'
     where id = 'cccccccc-0000-4000-8000-000000000003';
 select cmp_ok(usage.sweep(), '>=', 1, 'what a dead gateway held is released');
-select results_eq('select * from pg_temp.sums()', 'values (50::bigint, 0::bigint)', 'and nothing booked for it');
+select results_eq('select * from pg_temp.sums()', 'values (52::bigint, 0::bigint)', 'and nothing booked for it');
 
 select throws_ok('update usage.entries set prompt_tokens = 0', '42501', null, 'no entry is changed');
 select throws_ok('delete from usage.entries', '42501', null, 'no entry is deleted');

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime as dt
+import itertools
 import json
 import threading
 import uuid
@@ -170,6 +172,10 @@ FORBIDDEN = [
     "delete from usage.totals",
     "select usage.audit()",
     "select usage.lock_totals('{}', '{}')",
+    "select usage.lock_totals('{}', '{}', '{}')",
+    "select usage.told(null, '{}')",
+    "select * from usage.settled_sums('[]')",
+    "select usage.settle_locked('[]')",
     "select usage.link('', null, '', null, '', null, 1, 1, 1)",
     "create table usage.mine (x int)",
     "create function usage.mine() returns int language sql as 'select 1'",
@@ -251,6 +257,23 @@ def test_the_rollback_reverses_the_migration(owner):
     assert audit(owner) == []
 
 
+def test_each_rollback_brings_back_the_functions_of_before(owner):
+    """To the letter, with who may call them: a gateway of the release before finds what it knows."""
+
+    def functions():
+        query = "select oid::regprocedure::text, pg_get_functiondef(oid), proacl::text from pg_proc"
+        return owner.execute(f"{query} where pronamespace = 'usage'::regnamespace order by 1").fetchall()
+
+    states = [functions()]
+    for migration in reversed(LEDGER[1:]):
+        owner.execute((ROOT / "supabase/rollbacks" / migration.name).read_bytes())
+        states.append(functions())
+    for migration, (before, after) in zip(LEDGER[1:], itertools.pairwise(states[::-1]), strict=True):
+        assert functions() == before != after
+        owner.execute(migration.read_bytes())
+        assert functions() == after
+
+
 # --- settling and reserving in one call --------------------------------------------------------------
 
 
@@ -322,4 +345,101 @@ def test_exchanges_in_opposite_directions_do_not_wait_for_each_other(own):
         thread.join(120)
     assert failures == []
     with psycopg.connect(own) as connection:
+        assert audit(connection) == []
+
+
+# --- settling what the ledger has lost -----------------------------------------------------------------
+
+
+def told(user, model="instant", tokens=100, days=0, **more):
+    """What a settlement says of its reservation; ``days`` is how far its day is from today."""
+    day = dt.datetime.now(dt.UTC).date() + dt.timedelta(days)
+    held = {"user": user, "model": model, "tokens": tokens, "request_id": "r", "day": day.isoformat()}
+    return held | more
+
+
+def settle_told(connection, *settlements):
+    listed = [
+        {"id": one, "prompt": 7, "completion": 3, "outcome": "done", "held": held}
+        for one, held in settlements
+    ]
+    found = connection.execute("select usage.settle(%s)", [json.dumps(listed)]).fetchone()[0]
+    return [str(one) for one in found]
+
+
+def entries(connection, user):
+    query = "select model, day - (now() at time zone 'utc')::date, outcome, reserved from usage.entries"
+    return connection.execute(query + " where user_id = %s order by id", [user]).fetchall()
+
+
+@pytest.mark.parametrize(("days", "booked_on"), [(0, 0), (-1, -1), (-9, -1), (1, 0)])
+def test_a_lost_reservation_is_booked_once_on_its_day(owner, days, booked_on):
+    """The day is the reservation's; what a wrong clock says is brought back to one that can be."""
+    user, one = new(), new()
+    for _ in range(2):
+        assert settle_told(owner, (one, told(user, "thinking", days=days))) == []
+    assert entries(owner, user) == [("thinking", booked_on, "lost:done", 100)]
+    query = "select scope, used, held from usage.totals where scope in (%s, 'thinking') and used > 0"
+    assert sorted(owner.execute(query, [user]).fetchall()) == sorted([(user, 10, 0), ("thinking", 10, 0)])
+    assert audit(owner) == []
+
+
+def test_what_is_there_counts_before_what_is_told(owner):
+    """A settlement that tells more than was held releases what was held, in the name of who held it."""
+    user, other, one, late = new(), new(), new(), new()
+    reserve(owner, (one, user, "instant", 100), (late, user, "instant", 100))
+    owner.execute("update usage.reservations set expires_at = now() - interval '1 s' where id = %s", [late])
+    owner.execute("select usage.sweep()")
+    assert settle_told(owner, (one, told(other, tokens=900)), (late, told(other, tokens=900))) == []
+    assert [outcome for _, _, outcome, _ in entries(owner, user)] == ["expired", "done", "late:done"]
+    assert totals(owner, user) == (20, 0)
+    assert entries(owner, other) == []
+    assert audit(owner) == []
+
+
+def test_who_tells_nothing_books_nothing(owner):
+    """A gateway that does not know whether its reservation was made must not book by settling it."""
+    one = new()
+    assert settle_told(owner, (one, None)) == [one]
+    assert owner.execute("select from usage.entries where reservation = %s", [one]).fetchall() == []
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"user": None}, {"user": "x"}, {"model": "other"}, {"tokens": None}, {"day": None}, {"day": "x"}],
+)
+def test_what_is_told_wrongly_is_refused(owner, wrong):
+    with pytest.raises(psycopg.errors.DataError), owner.transaction():
+        settle_told(owner, (new(), told(new()) | wrong))
+
+
+def test_two_who_settle_the_same_lost_requests_book_them_once(own):
+    """A gateway that got no answer settles again while its first call still waits, in whatever order."""
+    users = [new() for _ in range(4)]
+    ids = [new() for _ in users]
+    pairs = [(one, told(user, "thinking", days=-1)) for one, user in zip(ids, users, strict=True)]
+    failures = []
+
+    def keep_settling(mine):
+        try:
+            with psycopg.connect(own, autocommit=True) as connection:
+                for _ in range(20):
+                    settle_told(connection, *mine)
+                    again = [(new(), held) for _, held in mine]
+                    exchange(
+                        connection, [], (new(), mine[0][1]["user"], "instant", 1), user_concurrency=500
+                    )
+                    settle_told(connection, *again)
+        except BaseException as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=keep_settling, args=(one,)) for one in (pairs, pairs[::-1]) * 2]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(120)
+    assert failures == []
+    with psycopg.connect(own) as connection:
+        query = "select count(*) from usage.entries where reservation = any(%s::uuid[])"
+        assert connection.execute(query, [ids]).fetchone() == (4,)
         assert audit(connection) == []

@@ -20,11 +20,13 @@ class Database:
 
     def __init__(self) -> None:
         self.calls: list[str] = []
+        self.payloads: list[str] = []
         self.held: dict[str, str] = {}
         self.settles = asyncio.Event()
         self.down = False
 
     async def value(self, sql: str, payload: str) -> list[object]:
+        self.payloads.append(payload)
         if "usage.settle" in sql:
             self.calls.append("settle")
             await self.settles.wait()
@@ -61,6 +63,10 @@ def ledger(monkeypatch):
     return made
 
 
+def reserve(ledger, *request):
+    return ledger.reserve(*request, lambda: None)
+
+
 async def turns(count: int = 5) -> None:
     for _ in range(count):
         await asyncio.sleep(0)
@@ -69,9 +75,9 @@ async def turns(count: int = 5) -> None:
 def test_who_has_an_answer_is_not_refused_because_its_settling_has_just_begun(ledger):
     async def scene() -> list[str]:
         database = ledger._store = Database()
-        first = await ledger.reserve("u", "instant", 1, "r1")
+        first = await reserve(ledger, "u", "instant", 1, "r1")
         ledger.settle(first, 1, 1, "ok")
-        second = asyncio.create_task(ledger.reserve("u", "instant", 1, "r2"))
+        second = asyncio.create_task(reserve(ledger, "u", "instant", 1, "r2"))
         await asyncio.sleep(0)  # it stands in the queue, and is not yet asked for
         ledger._lingered()  # now the settlement goes by itself
         await turns()
@@ -86,12 +92,12 @@ def test_who_has_an_answer_is_not_refused_because_its_settling_has_just_begun(le
 def test_others_do_not_wait_for_it(ledger):
     async def scene() -> None:
         ledger._store = Database()
-        first = await ledger.reserve("u", "instant", 1, "r1")
+        first = await reserve(ledger, "u", "instant", 1, "r1")
         ledger.settle(first, 1, 1, "ok")
         ledger._lingered()
         await turns()
-        waiting = asyncio.create_task(ledger.reserve("u", "instant", 1, "r2"))
-        await asyncio.wait_for(ledger.reserve("other", "instant", 1, "r3"), 5)
+        waiting = asyncio.create_task(reserve(ledger, "u", "instant", 1, "r2"))
+        await asyncio.wait_for(reserve(ledger, "other", "instant", 1, "r3"), 5)
         assert not waiting.done()
         ledger._store.settles.set()
         await asyncio.wait_for(waiting, 5)
@@ -104,11 +110,11 @@ def test_an_answer_that_the_next_call_does_not_carry_is_settled_first(ledger):
         database = ledger._store = Database()
         database.settles.set()
         users = [f"u{number}" for number in range(MOST_IN_A_BATCH + 1)]
-        held = await asyncio.gather(*(ledger.reserve(user, "instant", 1, user) for user in users))
+        held = await asyncio.gather(*(reserve(ledger, user, "instant", 1, user) for user in users))
         for one in held:
             ledger.settle(one, 1, 1, "ok")
         database.calls.clear()
-        await asyncio.wait_for(ledger.reserve(users[-1], "instant", 1, "again"), 5)
+        await asyncio.wait_for(reserve(ledger, users[-1], "instant", 1, "again"), 5)
         return database.calls
 
     assert "settle" in asyncio.run(scene())
@@ -117,12 +123,94 @@ def test_an_answer_that_the_next_call_does_not_carry_is_settled_first(ledger):
 def test_who_asks_while_the_ledger_is_down_is_told(ledger):
     async def scene() -> None:
         database = ledger._store = Database()
-        first = await ledger.reserve("u", "instant", 1, "r1")
+        first = await reserve(ledger, "u", "instant", 1, "r1")
         ledger.settle(first, 1, 1, "ok")
         database.down = True
         ledger._settling = True  # a settlement has failed, and waits for its next attempt
         with pytest.raises(Refused) as refused:
-            await asyncio.wait_for(ledger.reserve("u", "instant", 1, "r2"), 5)
+            await asyncio.wait_for(reserve(ledger, "u", "instant", 1, "r2"), 5)
         assert refused.value.refusal.status == 503
+
+    asyncio.run(scene())
+
+
+def settlements(database: Database) -> list[dict[str, object]]:
+    found = [json.loads(payload) for payload in database.payloads]
+    return [one for payload in found if isinstance(payload, list) for one in payload]
+
+
+async def settled(ledger: Ledger, database: Database) -> list[dict[str, object]]:
+    """What the ledger is told once everything that waits is settled."""
+    database.settles.set()
+    ledger._kick_settling()
+    await turns(20)
+    return settlements(database)
+
+
+def test_a_settlement_tells_what_was_reserved(ledger):
+    async def scene() -> None:
+        database = ledger._store = Database()
+        held = await reserve(ledger, "u", "thinking", 9, "r1")
+        assert json.loads(database.payloads[0])["durable"] is False
+        ledger.settle(held, 1, 1, "done")
+        (one,) = await settled(ledger, database)
+        expected = {"user": "u", "model": "thinking", "tokens": 9, "request_id": "r1", "day": held.day}
+        assert expected.items() <= one["held"].items()
+
+    asyncio.run(scene())
+
+
+def test_what_may_never_have_been_reserved_is_not_told(ledger):
+    """Else settling would book a request that nobody was granted."""
+
+    async def scene() -> None:
+        database = ledger._store = Database()
+        database.down = True
+        with pytest.raises(Refused):
+            await reserve(ledger, "u", "instant", 9, "r1")
+        database.down = False
+        (one,) = await settled(ledger, database)
+        assert (one["outcome"], "held" in one) == ("unknown", False)
+
+    asyncio.run(scene())
+
+
+@pytest.mark.parametrize("hops", range(8))
+def test_who_goes_away_leaves_nothing_held(ledger, hops):
+    """At whatever moment: before the ledger is asked, while it is, and just when it has granted."""
+
+    async def scene() -> None:
+        database = ledger._store = Database()
+        asking = asyncio.create_task(reserve(ledger, "u", "instant", 1, "r1"))
+        await turns(hops)
+        asking.cancel()
+        try:
+            ledger.settle(await asking, 1, 1, "done")
+        except asyncio.CancelledError:
+            await turns(20)
+        await settled(ledger, database)
+        assert (database.held, ledger._open) == ({}, {})
+
+    asyncio.run(scene())
+
+
+def test_what_can_be_prepared_is_prepared_while_the_database_works(ledger):
+    async def scene() -> None:
+        database = ledger._store = Database()
+        seen: list[list[str]] = []
+        await ledger.reserve("u", "instant", 1, "r1", lambda: seen.append(list(database.calls)))
+        assert seen == [["reserve"]]
+
+    asyncio.run(scene())
+
+
+def test_a_preparation_that_fails_leaves_nothing_held(ledger):
+    async def scene() -> None:
+        database = ledger._store = Database()
+        with pytest.raises(ZeroDivisionError):
+            await ledger.reserve("u", "instant", 1, "r1", lambda: print(1 / 0))
+        await turns(20)
+        await settled(ledger, database)
+        assert (database.held, ledger._open) == ({}, {})
 
     asyncio.run(scene())

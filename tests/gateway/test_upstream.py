@@ -14,8 +14,11 @@ from tests.gateway.stand import bearer, body, until
 CLOSED_WITHIN = 0.1
 
 
-def leave(gateway, user, content, *, stream, after):
-    """Ask, wait until ``after`` holds of what came, go away; when that was."""
+def leave(gateway, user, content, *, stream, after, pause=0.0):
+    """Ask, wait until ``after`` holds of what came, go away; when that was.
+
+    With ``pause`` the body comes that many seconds after its first byte.
+    """
     sent = json.dumps(body(content, stream=stream)).encode()
     head = [
         "POST /v1/chat/completions HTTP/1.1",
@@ -27,7 +30,10 @@ def leave(gateway, user, content, *, stream, after):
         "",
     ]
     with socket.create_connection(("127.0.0.1", gateway.port), timeout=5) as connection:
-        connection.sendall("\r\n".join(head).encode() + sent)
+        first = 1 if pause else len(sent)
+        connection.sendall("\r\n".join(head).encode() + sent[:first])
+        time.sleep(pause)
+        connection.sendall(sent[first:])
         got = b""
         until_time = time.monotonic() + 5
         while not after(got) and time.monotonic() < until_time:
@@ -211,3 +217,15 @@ def test_streams_reuse_their_connections(gateway, engine):
     with httpx.Client(base_url=gateway.url, trust_env=False) as client:
         for _ in range(5):
             client.post("/v1/chat/completions", json=body(stream=True), headers=bearer())
+
+
+def test_a_disconnect_after_a_large_body_is_noticed(start, engine, user, booked):
+    """A body larger than the server reads ahead stops its reading, which must go on."""
+    one = start(limit_request_tokens="100000", limit_user_tokens_per_day="1000000")
+    before = len(engine.asked)
+    arrived = lambda _: len(engine.asked) > before  # noqa: E731
+    left = leave(one, user, "stall " + "x" * 100_000, stream=True, after=arrived, pause=0.3)
+    asked = engine.asked[before]
+    until(lambda: asked.closed, 2, "the upstream's closing")
+    assert asked.closed - left <= CLOSED_WITHIN
+    assert booked(user)[2] == "disconnect"
