@@ -144,7 +144,7 @@ def say(promotion: Promotion, decision: Decision) -> None:
             console.print(visible(f"  ✗ {reason.where}: {reason.what}"), markup=False)
             if reason.hint:
                 console.print(visible(f"      to do  {reason.hint}"), markup=False)
-    if promotion.passed_over:
+    if promotion.passed_over and promotion.passed_over not in [r.what for r in decision.reasons]:
         console.print(visible(f"  note      {promotion.passed_over}"), style="yellow", markup=False)
     if promotion.evidence:
         console.print(f"  evidence  {promotion.evidence.where}", style="dim", markup=False)

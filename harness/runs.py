@@ -118,7 +118,8 @@ def later_runs(
 ) -> tuple[TestResult, ...]:
     """What runs about ``release`` say that ended after ``evidence``, newest first.
 
-    Only those count that the runners of ``gate`` have signed: nobody else can close it.
+    Only those count that the runners of ``gate`` have signed, whatever they are called: nobody else can
+    close it.
     """
     try:
         than = evidence.statement.predicate
@@ -127,10 +128,12 @@ def later_runs(
     found = []
     for kept in newest_first(store, environment):
         result = kept.result
-        if kept.problem or result is None or not signed_by_runners(kept.sealed.envelope, gate):
+        if result is None or not signed_by_runners(kept.sealed.envelope, gate):
             continue
         if result.finished_on < than.finished_on:
+            if kept.problem:  # an old one under a newer name: what it hides may follow
+                continue
             break
-        if result.run != than.run and result.release == release.digest:
+        if result != than and (result.environment, result.release) == (environment, release.digest):
             found.append(result)
     return tuple(found)

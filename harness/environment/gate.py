@@ -121,7 +121,7 @@ class Gate(Strict):
     signing_key: SecretReference
     """Private ed25519 key that signs this environment's evidence and decisions."""
     public_key: PublicKeyText | None = None
-    """Its public half: `harness history` and `harness drift` believe what it has signed."""
+    """Its public half: what it has signed is believed. Demanded of a predecessor, and with approvals."""
     runners: tuple[Runner, ...] = ()
     """Keys that may speak for the predecessor; evidence signed by another one is none."""
     signatures: Positive = 1

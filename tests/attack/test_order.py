@@ -123,6 +123,26 @@ def test_rubbish_and_copies_do_not_hide_it_either(deposit: Deposit, tmp_path: Pa
     assert "did not pass: GW-3: refuted" in reasons
 
 
+def test_a_failure_under_another_name_is_one_all_the_same(deposit: Deposit, tmp_path: Path) -> None:
+    """Moved away, or said of the same run: the runner has signed it."""
+    file = outside(deposit, tmp_path)
+    base = f"runs/staging/{ran(deposit, **FAILED)}"
+    copied(deposit, base, "runs/staging/20990101T000000Z-x")
+    for name in deposit.store.names(base):
+        deposit.store.delete(name)
+    reasons = "\n".join(str(r) for r in deposit.promotion(evidence_file=file).decide().reasons)
+    assert "did not pass: GW-3: refuted" in reasons
+    for name in deposit.store.names("runs/staging/2099"):
+        deposit.store.delete(name)
+    assert deposit.promotion(evidence_file=file).decide().open
+    twice = deposit.stand.ran(
+        lambda p: p["predicate"].update(startedOn=stamp(NOW), finishedOn=stamp(NOW), **FAILED)
+    )
+    deposit.keep("runs/staging/20990101T000000Z-y", twice)
+    reasons = "\n".join(str(r) for r in deposit.promotion(evidence_file=file).decide().reasons)
+    assert "did not pass: GW-3: refuted" in reasons
+
+
 def test_evidence_by_option_that_is_still_the_newest(deposit: Deposit, tmp_path: Path) -> None:
     file = outside(deposit, tmp_path)
     ran(deposit, minutes_ago=30, **FAILED)
