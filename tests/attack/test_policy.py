@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -137,15 +138,23 @@ def test_a_folder_of_the_store_that_is_a_link(deposit: Deposit, tmp_path: Path, 
         deposit.promotion().decide()
 
 
-def test_nothing_is_written_through_a_link(tmp_path: Path) -> None:
+def test_nothing_is_read_or_written_through_a_link(tmp_path: Path) -> None:
     store = DirectoryStore(tmp_path / "evidence")
     (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "a").write_bytes(b"theirs")
     (tmp_path / "evidence").mkdir()
     (tmp_path / "evidence" / "runs").symlink_to(tmp_path / "elsewhere")
-    for use in (lambda: store.put("runs/a", b"x"), lambda: store.delete("runs/a"), lambda: store.names("")):
+    uses: list[Callable[[], object]] = [
+        lambda: store.get("runs/a"),
+        lambda: store.put("runs/b", b"ours"),
+        lambda: store.delete("runs/a"),
+        lambda: store.names("runs/"),
+        lambda: store.names(""),
+    ]
+    for use in uses:
         with pytest.raises(HarnessError, match="is a symbolic link"):
             use()
-    assert not list((tmp_path / "elsewhere").iterdir())
+    assert [path.name for path in (tmp_path / "elsewhere").iterdir()] == ["a"]
 
 
 @pytest.mark.parametrize("relative", [True, False])
