@@ -17,6 +17,7 @@ from harness.database_cli import app as db_app
 from harness.errors import HarnessError
 from harness.rehearsal.cli import app as rehearsal
 from harness.secrets import redact
+from harness.visible import visible
 
 __all__ = ["main"]
 
@@ -125,7 +126,7 @@ def _readable_errors() -> Iterator[None]:
     try:
         yield
     except HarnessError as error:
-        sys.stderr.write(redact(f"{error}\n"))
+        sys.stderr.write(visible(redact(f"{error}\n")))
         raise SystemExit(4) from None
 
 

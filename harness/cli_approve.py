@@ -89,6 +89,8 @@ def approve(
 def _say_what_changes(view: View) -> None:
     from harness.promotion_view import short, way_back
 
+    for warning in view.warnings:
+        console.print(f"  warning   {warning}", style="red", markup=False)
     for name, old, new in view.artefacts:
         if old != new:
             console.print(

@@ -16,6 +16,7 @@ from rich.text import Text
 
 from harness.errors import HarnessError
 from harness.secrets import redact
+from harness.visible import visible
 
 if TYPE_CHECKING:
     from harness.attestation.keys import PublicKey
@@ -48,12 +49,12 @@ def history(
     root: Root = ROOT,
 ) -> None:
     """What ran, by whom, which release, how it ended, and where the evidence is; newest first."""
+    from harness.claims import unended
     from harness.history import expired, journal
-    from harness.promotion import unended
 
     environment, store, key = _opened(env, root)
     if prune:
-        gone = expired(store, environment.environment, environment.gate, dt.datetime.now(dt.UTC))
+        gone = expired(store, environment.environment, environment.gate, dt.datetime.now(dt.UTC), key)
         for name in gone:
             store.delete(name)
         console.print(f"removed {len(gone)} objects of runs older than {environment.gate.keep_days} days")
@@ -86,14 +87,16 @@ def _line(entry: Entry) -> Text:
     """When, how it ended, which release, by whom."""
     result = entry.result
     if result is None or not entry.believed:
-        return Text.assemble(f"{entry.run:<24}", ("not believed", "red"), f"  {entry.trust}")
+        return Text.assemble(f"{entry.run:<24}", ("not believed", "red"), visible(f"  {entry.trust}"))
     style = "green" if entry.passed else "cyan" if result.mode == "verify-only" else "red"
     release = f"release-{result.release.removeprefix('sha256:')[:12]}" + (
         "+changes" if result.dirty else ""
     )
     tail = [part for part in (result.mode, result.by, entry.trust) if part not in ("deploy", "verified")]
     return Text.assemble(
-        f"{result.finished_on}  ", (f"{result.result:<6}", style), f"  {release:<20}  {', '.join(tail)}"
+        f"{result.finished_on}  ",
+        (f"{result.result:<6}", style),
+        visible(f"  {release:<20}  {', '.join(tail)}"),
     )
 
 
@@ -146,6 +149,8 @@ def drift(env: Env = "local", as_json: AsJson = False, root: Root = ROOT) -> Non
         told = {"environment": env, "since": running.entry.run, "run": now["run"], "drift": found}
         sys.stdout.write(redact(json.dumps(told, indent=2)) + "\n")
     else:
+        if running.unverified:
+            console.print(f"run {running.entry.run} is {running.unverified}", style="red", markup=False)
         verdict = f"[bold red]DRIFT[/]  {len(found)}" if found else "[bold green]NO DRIFT[/]"
         console.print(f"{verdict}  {env} against run {running.entry.run}")
         for line in found:

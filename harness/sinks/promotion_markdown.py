@@ -29,7 +29,8 @@ def markdown(view: View) -> str:
         proven = f"{_plain(result.environment)} by run {_plain(result.run)}, by {_plain(result.by)}"
         lines += [f"Proven in {proven}, {result.finished_on}: {counted}.", ""]
         lines += [f"- waived: {_plain(text)}" for text in waived(result)]
-    lines += ["## What changes", "", "| Artefact | Runs there now | Would run |", "|---|---|---|"]
+    lines += ["## What changes", "", *(f"**{_plain(warning)}**\n" for warning in view.warnings)]
+    lines += ["| Artefact | Runs there now | Would run |", "|---|---|---|"]
     for name, old, new in view.artefacts:
         shown = "unchanged" if old == new else f"`{short(old) or 'none'}`"
         lines.append(f"| {name} | {shown} | `{short(new) or 'none'}` |")
