@@ -14,6 +14,7 @@ from harness.gate import Decision
 from harness.gate_evidence import Sealed
 from harness.history import Running
 from harness.promotion import Promotion, environment_file
+from harness.provenance import git_environ
 from harness.release import Release
 
 __all__ = ["MigrationChange", "View", "look", "meaning", "short", "waived", "way_back"]
@@ -142,7 +143,12 @@ def _commits(root: Path, before: Release | None, release: Release) -> list[str]:
     ]
     try:
         done = subprocess.run(
-            [*argv, f"-{_COMMITS}", span], capture_output=True, text=True, timeout=_SECONDS, check=False
+            [*argv, f"-{_COMMITS}", span],
+            capture_output=True,
+            text=True,
+            timeout=_SECONDS,
+            check=False,
+            env=git_environ(),
         )
     except (OSError, subprocess.TimeoutExpired):
         return []
