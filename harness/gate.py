@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from harness.approval import judge_approvals
 from harness.artefacts import IMAGE, TREE
 from harness.attestation.statement import Statement, TestResult
-from harness.environment import Environment
+from harness.environment import Environment, Waiver
 from harness.environment.gate import Freeze
 from harness.errors import Problem
 from harness.gate_evidence import SKEW_SECONDS, Demands, Sealed, judge_evidence
@@ -41,7 +41,8 @@ class Known:
 
     ``expected`` are the tests that the predecessor must have passed, read from the feature files;
     ``configuration`` is name: digest of the files that must have configured it; ``used`` is promotion: when
-    and by whom it was used.
+    and by whom it was used; ``waivers`` are those of the predecessor's file; ``items`` is test: the
+    checklist items that it proves.
     """
 
     environment: Environment
@@ -52,6 +53,8 @@ class Known:
     configuration: Mapping[str, str]
     used: Mapping[str, str]
     now: dt.datetime
+    waivers: Collection[Waiver] = ()
+    items: Mapping[str, Collection[str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -104,6 +107,8 @@ def decide(known: Known) -> Decision:
         environment.gate,
         known.expected,
         known.configuration,
+        known.waivers,
+        known.items,
     )
     statement, problems = judge_evidence(known.evidence, demands, known.release, known.now)
     reasons += problems

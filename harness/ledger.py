@@ -9,6 +9,7 @@ from typing import Any
 
 from harness.conductor import ComponentRecord
 from harness.evidence import Evidence, Verdict
+from harness.waivers import Waived
 
 __all__ = ["Decision", "Ledger", "NotRun", "ScenarioRecord"]
 
@@ -51,6 +52,8 @@ class ScenarioRecord:
     message: str
     evidence: tuple[Evidence, ...]
     seconds: float
+    waived: tuple[Waived, ...] = ()
+    """Every finding that a waiver accepts."""
 
     @property
     def title(self) -> str:
@@ -157,4 +160,5 @@ def _scenario(record: ScenarioRecord) -> dict[str, Any]:
         "verdict": str(record.verdict),
         "seconds": round(record.seconds, 3),
         "evidence": [evidence.as_dict() for evidence in record.evidence],
+        "waived": [str(waived) for waived in record.waived],
     }

@@ -24,7 +24,7 @@ from harness.attestation.strict_json import Malformed
 from harness.environment import Environment
 from harness.environment.loader import load
 from harness.errors import HarnessError, Problem
-from harness.expectations import expected_tests
+from harness.expectations import expected_tests, items_of_tests
 from harness.gate import Decision, Known, approved_level, decide, promotion_id
 from harness.gate_evidence import Sealed
 from harness.gherkin import read_features
@@ -135,17 +135,17 @@ class Promotion:
         now = now or dt.datetime.now(dt.UTC)
         predecessor = self.environment.predecessor
         sealed = self._find(predecessor) if predecessor else None
-        expected, configuration = self._demanded(predecessor) if predecessor else (set(), {})
         known = Known(
             environment=self.environment,
             release=self.release,
             evidence=sealed,
             approvals=(),
-            expected=expected,
-            configuration=configuration,
+            expected=(),
+            configuration={},
             used=self._used(),
             now=now,
         )
+        known = self._demanding(known, predecessor) if predecessor else known
         promotion = promotion_id(self.environment.environment, self.release, sealed)
         decision = decide(replace(known, approvals=self._approvals(promotion)))
         self._evidence = sealed
@@ -243,12 +243,18 @@ class Promotion:
         report = read_plain(self.evidence_file.with_name(name), LARGEST_REPORT)
         return Sealed(str(self.evidence_file), raw, report)
 
-    def _demanded(self, predecessor: str) -> tuple[set[str], dict[str, str]]:
-        """The tests that the predecessor must have passed, and the files that must have configured it."""
-        drills = load(predecessor, self.root).environment.drills
+    def _demanding(self, known: Known, predecessor: str) -> Known:
+        """``known``, with what the predecessor must have passed, and what must have configured it."""
+        before = load(predecessor, self.root).environment
         features = read_features(self.root / "features")
-        expected = expected_tests(features, predecessor, self.root, drills=drills)
-        return set(expected), dict([environment_file(self.root, predecessor)])
+        expected = expected_tests(features, predecessor, self.root, drills=before.drills)
+        return replace(
+            known,
+            expected=set(expected),
+            configuration=dict([environment_file(self.root, predecessor)]),
+            waivers=before.waivers,
+            items=items_of_tests(features, self.root),
+        )
 
     def _used(self) -> dict[str, str]:
         prefix = f"promotions/{self.environment.environment}/"

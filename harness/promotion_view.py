@@ -190,9 +190,15 @@ def way_back(view: View) -> list[tuple[str, str]]:
 
 
 def waived(result: TestResult) -> list[str]:
-    """Every waiver of the run, and every test that passed only by one."""
-    listed = [f"{w.check} by {w.owner} until {w.expires}: {w.reason}" for w in result.waivers]
-    return [*listed, *result.warned_tests]
+    """Every waiver of the run, every test that passed only by it, and every finding that it accepts."""
+    listed = []
+    for w in result.waivers:
+        place = f" at {w.where}" if w.where else ""
+        listed.append(f"{w.check}{place} by {w.owner} until {w.expires}: {w.reason}")
+        listed += [f"{test}: only by the waiver of {w.check}" for test in w.tests]
+        listed += [f"accepted: {finding}" for finding in w.findings]
+    named = {test for w in result.waivers for test in w.tests}
+    return [*listed, *(f"{test}: by no waiver" for test in result.warned_tests if test not in named)]
 
 
 def short(digest: str) -> str:

@@ -97,6 +97,11 @@ class WaiverRecord(_Model):
     owner: Name
     reason: Text
     expires: Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\d$")]
+    where: Text = ""
+    tests: tuple[Name, ...] = ()
+    """The tests that passed by it."""
+    findings: tuple[Text, ...] = ()
+    """What they found, and it accepts."""
 
 
 class TestResult(_Model):

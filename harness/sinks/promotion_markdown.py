@@ -17,6 +17,9 @@ def markdown(view: View) -> str:
         meaning(view),
         "",
     ]
+    if view.result and (listed := waived(view.result)):
+        lines += ["## Accepted for now, by a waiver", ""]
+        lines += [*(f"- {_plain(text)}" for text in listed), ""]
     if view.decision.reasons:
         lines += ["## " + ("What it waits for" if view.verdict == "WAITS" else "Why not"), ""]
         lines += [
@@ -28,7 +31,6 @@ def markdown(view: View) -> str:
         counted = f"{len(result.passed_tests)} of {len(result.expected_tests)} tests passed"
         proven = f"{_plain(result.environment)} by run {_plain(result.run)}, by {_plain(result.by)}"
         lines += [f"Proven in {proven}, {result.finished_on}: {counted}.", ""]
-        lines += [f"- waived: {_plain(text)}" for text in waived(result)]
     lines += ["## What changes", "", "| Artefact | Runs there now | Would run |", "|---|---|---|"]
     for name, old, new in view.artefacts:
         shown = "unchanged" if old == new else f"`{short(old) or 'none'}`"

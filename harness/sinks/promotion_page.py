@@ -29,8 +29,8 @@ def page(view: View, report: str = "", now: dt.datetime | None = None) -> str:
     )
     main = element(
         "main",
-        _reasons(view),
         _waivers(view),
+        _reasons(view),
         _artefacts(view),
         _migrations(view),
         _configuration(view),
