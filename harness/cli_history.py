@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.text import Text
 
 from harness.errors import HarnessError
+from harness.plain import PlainConsole
 from harness.secrets import redact
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["mount"]
 
 ROOT = Path(__file__).resolve().parent.parent
-console = Console(highlight=False, emoji=False, soft_wrap=True)
+console = PlainConsole(highlight=False, emoji=False, soft_wrap=True)
 Root = Annotated[Path, typer.Option("--root", help="The checkout; default: this one.", hidden=True)]
 Env = Annotated[str, typer.Option("--env", help="Environment: the name of a file in environments/.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
@@ -67,7 +67,7 @@ def history(
     for entry in entries:
         console.print(_line(entry))
         console.print(f"    {entry.where}", style="dim", markup=False)
-    for promotion, told in unended(store, environment.environment).items():
+    for promotion, told in unended(store, environment.environment, dt.datetime.now(dt.UTC)).items():
         console.print(f"promotion {promotion}: {told}", style="yellow", markup=False)
 
 
@@ -136,7 +136,9 @@ def drift(env: Env = "local", as_json: AsJson = False, root: Root = ROOT) -> Non
         )
     last = root / ".harness" / environment.environment / "last-run.json"
     before = read_run(last)
-    argv = [sys.executable, "-m", "pytest", "--env", env, "--verify-only"]
+    release = last.with_name("drift.release.json")  # the image, which no tree tells, is among what is asked
+    running.release.write(release)
+    argv = [sys.executable, "-m", "pytest", "--env", env, "--verify-only", "--release", str(release)]
     subprocess.run([*argv, "features/"], cwd=root, check=False, stdout=sys.stderr if as_json else None)
     now = read_run(last)
     if now is None or (before is not None and now["run"] == before["run"]):
@@ -144,11 +146,14 @@ def drift(env: Env = "local", as_json: AsJson = False, root: Root = ROOT) -> Non
     found = find(running.entry.result, now, root)
     if as_json:
         told = {"environment": env, "since": running.entry.run, "run": now["run"], "drift": found}
+        told |= {"unproven": running.unproven or None}
         sys.stdout.write(redact(json.dumps(told, indent=2)) + "\n")
     else:
         verdict = f"[bold red]DRIFT[/]  {len(found)}" if found else "[bold green]NO DRIFT[/]"
         console.print(f"{verdict}  {env} against run {running.entry.run}")
         for line in found:
             console.print(f"  ✗ {line}", markup=False)
+        if running.unproven:
+            console.print(f"  {running.unproven}", style="yellow", markup=False)
     if found:
         raise typer.Exit(1)

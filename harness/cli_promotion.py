@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 
 from harness.errors import ConfigurationError, HarnessError, Problem
+from harness.plain import PlainConsole
 from harness.secrets import redact
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["mount"]
 
 ROOT = Path(__file__).resolve().parent.parent
-console = Console(highlight=False, emoji=False, soft_wrap=True)
+console = PlainConsole(highlight=False, emoji=False, soft_wrap=True)
 Root = Annotated[Path, typer.Option("--root", help="The checkout; default: this one.", hidden=True)]
 Target = Annotated[str, typer.Option("--env", help="The environment that the release shall enter.")]
 Env = Annotated[str, typer.Option("--env", help="Environment: the name of a file in environments/.")]

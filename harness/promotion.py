@@ -44,6 +44,7 @@ __all__ = [
 
 RELEASE_FILE = "release.json"
 _LOOKED_AT = 200  # runs, before the search for evidence gives up
+_LONGEST_RUN = 60.0  # minutes; as long as the pipeline's jobs may take
 _VERIFIER = "https://chat.example/harness/gate"
 
 
@@ -277,16 +278,29 @@ class Promotion:
         return [raw for raw in (*found, *(self.store.get(name) for name in names)) if raw is not None]
 
 
-def unended(store: Store, environment: str) -> dict[str, str]:
-    """Promotions that were begun and never ended: what they have deployed is proven by nothing."""
+def unended(store: Store, environment: str, now: dt.datetime) -> dict[str, str]:
+    """Promotions that were begun and have not ended: what they have deployed is proven by nothing yet."""
     names = store.names(f"promotions/{environment}/")
     begun = {name.rpartition("/")[2].removesuffix(".json"): name for name in names if ".end." not in name}
     ended = {name.rpartition("/")[2].removesuffix(".end.json") for name in names if ".end." in name}
     return {
-        promotion: f"begun {_record(store, name).get('begun', '?')}, and never ended: was it killed?"
+        promotion: _not_ended(_record(store, name), now)
         for promotion, name in begun.items()
         if promotion not in ended
     }
+
+
+def _not_ended(record: dict[str, str], now: dt.datetime) -> str:
+    """Nobody can see from here whether it runs still; but no run takes longer than a pipeline lets it."""
+    begun, by = record.get("begun", "?"), record.get("by", "?")
+    try:
+        minutes = (now - dt.datetime.fromisoformat(begun)).total_seconds() / 60
+    except (ValueError, TypeError):
+        minutes = _LONGEST_RUN
+    if minutes < _LONGEST_RUN:
+        ago = f"{max(0, int(minutes))} minutes ago"
+        return f"begun {begun} by {by}, {ago}, and not ended yet: it is running, or was killed"
+    return f"begun {begun} by {by}, and never ended: was it killed?"
 
 
 def _record(store: Store, name: str) -> dict[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from harness.plain import plain
 from harness.promotion_view import View, meaning, short, waived, way_back
 
 __all__ = ["markdown"]
@@ -54,5 +55,5 @@ def _fenced(language: str, text: str) -> list[str]:
 
 def _plain(text: str) -> str:
     """Text that Markdown and HTML take as text."""
-    escaped = re.sub(r"([\\`*_\[\]|])", r"\\\1", " ".join(text.split()))
+    escaped = re.sub(r"([\\`*_\[\]|])", r"\\\1", plain(" ".join(text.split())))
     return escaped.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

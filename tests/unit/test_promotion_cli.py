@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import stat
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
+from harness import cli_history
 from harness.attestation import dsse
 from harness.attestation.keys import PublicKey
 from harness.attestation.statement import SUMMARY, Summary, read
@@ -233,8 +235,23 @@ def test_history_names_a_promotion_that_never_ended(deposit: Deposit) -> None:
     promotion.claim(PRODUCTION)
     done = deposit.harness("history", "--env", "production")
     assert f"promotion {decision.promotion}: begun " in done.stdout
+    assert "0 minutes ago, and not ended yet: it is running, or was killed" in done.stdout
+    assert "was it killed?" not in done.stdout
+    record = deposit.path(f"promotions/production/{decision.promotion}.json")
+    record.write_text(json.dumps({**json.loads(record.read_text()), "begun": "2026-01-01T00:00:00Z"}))
+    assert "never ended: was it killed?" in deposit.harness("history", "--env", "production").stdout
     promotion.finish("GO")
     assert "never ended" not in deposit.harness("history", "--env", "production").stdout
+
+
+def test_what_evidence_says_cannot_control_the_terminal(deposit: Deposit) -> None:
+    by = "eve\x1b[2K\x1b]0;title\x07\x9b1A\u202e"
+    deposit.ran_in_production("20260304T120000Z-aaa", lambda p: p["predicate"].update(by=by))
+    record = {"begun": "x\x1b[1A", "by": by}
+    deposit.store.put("promotions/production/abc.json", json.dumps(record).encode())
+    done = deposit.harness("history", "--env", "production")
+    assert "eve␛[2K␛]0;title" in done.stdout
+    assert not {"\x1b", "\x07", "\x9b", "\u202e"} & set(done.stdout)
 
 
 def test_nothing_has_run_yet(deposit: Deposit) -> None:
@@ -270,6 +287,29 @@ def test_drift_is_compared_from_the_commit_that_runs_there(deposit: Deposit) -> 
     done = deposit.harness("drift", "--env", "production")
     assert done.returncode == 4
     assert "git checkout " in done.stderr
+
+
+def test_drift_asks_with_the_release_that_runs_there(
+    deposit: Deposit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without it, no container could be that of the release: no tree tells the digest of an image."""
+    deposit.ran_in_production("20260304T120000Z-aaa")
+    deposit.ran_in_production("20260305T120000Z-bbb", lambda p: p["predicate"].update(result="FAILED"))
+    (deposit.root / "release.json").unlink()
+    asked: list[Release] = []
+
+    def run(argv: list[str], **_: object) -> None:
+        asked.append(Release.read(Path(argv[argv.index("--release") + 1])))
+        said = {"run": "now", "scenarios": [], "drills_left_out": [], "components": [], "troubles": []}
+        state = deposit.root / ".harness" / "production"
+        state.mkdir(parents=True, exist_ok=True)
+        (state / "last-run.json").write_text(json.dumps(said))
+
+    monkeypatch.setattr(cli_history, "subprocess", mock.Mock(run=run))
+    secret = pem(tmp_path / "runner.pem", PRODUCTION).read_text()
+    done = deposit.harness("drift", "--env", "production", PRODUCTION_RUNNER_KEY=secret)
+    assert asked == [deposit.stand.release] and asked[0].image == IMAGE
+    assert "by pipeline (run 7)) did not pass: something else may run there now" in done.stdout
 
 
 # --- rollback -----------------------------------------------------------------------------------------
