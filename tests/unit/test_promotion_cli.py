@@ -300,7 +300,14 @@ def test_drift_asks_with_the_release_that_runs_there(
 
     def run(argv: list[str], **_: object) -> None:
         asked.append(Release.read(Path(argv[argv.index("--release") + 1])))
-        said = {"run": "now", "scenarios": [], "drills_left_out": [], "components": [], "troubles": []}
+        said = {
+            "schema": 1,
+            "run": "now",
+            "scenarios": [],
+            "drills_left_out": [],
+            "components": [],
+            "troubles": [],
+        }
         state = deposit.root / ".harness" / "production"
         state.mkdir(parents=True, exist_ok=True)
         (state / "last-run.json").write_text(json.dumps(said))
