@@ -16,6 +16,7 @@ from harness.attestation.strict_json import Malformed
 from harness.environment import Waiver
 from harness.environment.gate import Gate
 from harness.errors import Problem
+from harness.invocation import FOREIGN
 from harness.items import ITEMS
 from harness.release import Release
 from harness.secrets import redact
@@ -130,6 +131,10 @@ def _origin(result: TestResult, demands: Demands) -> Found:
             "",
         )
     for setting in result.overrides:
+        if setting.startswith(FOREIGN):
+            bent = setting.removeprefix(FOREIGN)
+            yield f"the run was not that of this tree alone: {bent}", "run it without that"
+            continue
         yield f"the run replaced a setting of the environment file: --set {setting}", "run it without --set"
 
 

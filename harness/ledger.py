@@ -85,6 +85,8 @@ class Ledger:
     troubles: list[str] = field(default_factory=list)
     """Anything else that forbids a pass: errors in collection, an interrupt, an expired waiver."""
     waived: list[str] = field(default_factory=list)
+    overrides: list[str] = field(default_factory=list)
+    """What was not as the tree says: replaced settings, foreign plug-ins. Opens no gate."""
     by: str = ""
     """Who ran it."""
     revision: str = ""
@@ -147,6 +149,7 @@ class Ledger:
             "left_out": [vars(entry) for entry in self.left_out],
             "drills_left_out": [vars(entry) for entry in self.drills_left_out],
             "waived": self.waived,
+            "overrides": self.overrides,
         }
 
 

@@ -9,6 +9,7 @@ import pytest
 from harness.attestation.keys import Signer, signer
 from harness.errors import ConfigurationError, HarnessError, Problem
 from harness.history import own_key
+from harness.invocation import arguments, foreign
 from harness.ledger import Ledger
 from harness.promotion import Promotion, current_release, not_this_tree
 from harness.reentry import Reentry
@@ -33,6 +34,7 @@ class Passage:
             HarnessError: when --release names none.
         """
         self._option, self._stack, self._file = config.option, stack, file
+        self._config, self._foreign = config, foreign(config)  # a plug-in may leave before the end
         self._touches = not (config.option.verify_only or config.option.plan or config.option.collectonly)
         self.release = stack.release = current_release(stack.root, config.option.release)
         self._promotion: Promotion | None = None
@@ -82,6 +84,10 @@ class Passage:
         tree = Release.build(self._stack.root)
         return [f"the tree changed during the run: {line}" for line in not_this_tree(self.release, tree)]
 
+    def overrides(self) -> list[str]:
+        """Everything about the run that is not as the tree says: settings, options, plug-ins."""
+        return list(dict.fromkeys([*self._option.set, *self._foreign, *foreign(self._config)]))
+
     def leave(self, ledger: Ledger) -> str:
         """Write the evidence of the run; what went wrong with that, or nothing. No evidence, no pass."""
         try:
@@ -111,7 +117,8 @@ class Passage:
             self.release,
             Path(stack.root),
             self._file,
-            tuple(self._option.set),
+            tuple(ledger.overrides),
+            arguments(self._config),
         )
         store = open_store(stack.environment, stack.root, stack.secrets)
         return write_evidence(ledger, facts, page, self._signer(), store)

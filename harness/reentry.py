@@ -17,6 +17,7 @@ from harness.attestation.strict_json import Malformed
 from harness.errors import Problem
 from harness.gate import Decision
 from harness.gate_evidence import Sealed
+from harness.invocation import FOREIGN
 from harness.promotion import Promotion
 
 __all__ = ["Reentry"]
@@ -81,6 +82,7 @@ class Reentry(Promotion):
             and result.mode == "deploy"
             and result.result in ("PASSED", "WARNED")
             and not (result.failed_tests or result.skipped_tests or result.dirty)
+            and not any(setting.startswith(FOREIGN) for setting in result.overrides)
             and subjects == self.release.subjects
             and result.release == self.release.digest
         )

@@ -126,6 +126,8 @@ class TestResult(_Model):
     reasons: tuple[Text, ...]
     waivers: tuple[WaiverRecord, ...]
     overrides: tuple[Text, ...]
+    arguments: tuple[Text, ...] = ()
+    """What pytest was told."""
     dirty: bool
     undeployed: tuple[Name, ...]
     release: Name

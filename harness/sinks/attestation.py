@@ -44,6 +44,8 @@ class RunFacts:
     file: Path
     """The environment file that configured the run."""
     overrides: Sequence[str] = ()
+    arguments: Sequence[str] = ()
+    """What pytest was told."""
 
     @property
     def configuration(self) -> dict[str, str]:
@@ -79,7 +81,8 @@ def test_result(ledger: Ledger, facts: RunFacts, report: bytes) -> Statement[Tes
         skipped_tests=tests["skipped"],
         reasons=tuple(redact(reason)[:_LONGEST] for reason in ledger.reasons),
         waivers=tuple(_waiver(waiver, ledger, facts.root) for waiver in facts.environment.waivers),
-        overrides=tuple(redact(setting) for setting in facts.overrides),
+        overrides=tuple(redact(setting)[:_LONGEST] for setting in facts.overrides),
+        arguments=tuple(redact(argument)[:_LONGEST] for argument in facts.arguments),
         dirty=facts.release.source.dirty,
         undeployed=(IMAGE,) if _without_image(facts) else (),
         release=facts.release.digest,

@@ -86,6 +86,8 @@ def _header(run: Run, now: dt.datetime) -> Markup:
         ("Mode", run["mode"]),
     ]
     waived = sum(scenario["verdict"] == "waived" for scenario in run["scenarios"])
+    if overrides := run.get("overrides"):
+        about.append(("Not as the tree says, so it opens no gate", "; ".join(overrides)))
     meaning = MEANING.get(f"{decision}, with waivers" if waived else decision, MEANING[decision]).format(
         environment=run["environment"],
         count=reasons,

@@ -219,6 +219,8 @@ class Terminal:
             self.screen.table(_table(ledger))
         for entry in ledger.drills_left_out:
             self._not_run(entry)
+        for override in ledger.overrides:
+            self.screen.row("unreachable", "yellow", "no gate", Text(f"opens no gate: {override}"))
         if ledger.reasons:
             self.screen.line(Text())
         for reason in ledger.reasons:
