@@ -131,16 +131,25 @@ def say(promotion: Promotion, decision: Decision) -> None:
     if decision.open:
         by = f", approved by {', '.join(decision.approved_by)}" if decision.approved_by else ""
         console.print(f"[bold green]OPEN[/]  {promotion.release.name} may enter {name}{by}")
+        _say_waived(decision)
     else:
         count = len(decision.reasons)
         reasons = "one reason" if count == 1 else f"{count} reasons"
         console.print(f"[bold red]CLOSED[/]  {promotion.release.name} may not enter {name}: {reasons}")
+        _say_waived(decision)
         for reason in decision.reasons:
             console.print(f"  ✗ {reason.where}: {reason.what}", markup=False)
             if reason.hint:
                 console.print(f"      to do  {reason.hint}", markup=False)
     if promotion.evidence:
         console.print(f"  evidence  {promotion.evidence.where}", style="dim", markup=False)
+
+
+def _say_waived(decision: Decision) -> None:
+    from harness.promotion_view import waived
+
+    for line in waived(decision.statement.predicate) if decision.statement else ():
+        console.print(f"  waived    {line}", style="cyan", markup=False)
 
 
 def write_page(promotion: Promotion, decision: Decision, secrets: SecretStore) -> tuple[View, Path]:

@@ -65,16 +65,18 @@ def foreign(config: pytest.Config) -> list[str]:
 
 def _strangers(config: pytest.Config, root: Path) -> Iterator[tuple[str, str]]:
     """Name and file of every plug-in that comes neither from the tree nor from a locked package."""
-    files = {}
-    for name, plugin in config.pluginmanager.list_name_plugin():
-        if plugin is not None:
-            files[name] = _file_of(plugin)
+    plugins = {name: plugin for name, plugin in config.pluginmanager.list_name_plugin() if plugin}
+    files = {name: _file_of(plugin) for name, plugin in plugins.items()}
+    installed = {id(plugin): dist for plugin, dist in config.pluginmanager.list_plugin_distinfo()}
+    locked = {**_locked(_OWN.parent), **_locked(root)}
     ignored = _ignored(root, {file for file in files.values() if file is not None})
     for name, file in files.items():
         if file is None:
             yield name, "no file"
         elif (package := _package(file)) is not None:
-            if not _is_locked(package, root):
+            known = installed.get(id(plugins[name]))
+            versions = {known.project_name: known.version} if known else _versions(package)
+            if not any(locked.get(_canonical(dist)) == version for dist, version in versions.items()):
                 yield name, f"{file} ({package} is not among the locked packages)"
         elif not file.is_relative_to(_OWN) and (not file.is_relative_to(root) or file in ignored):
             yield name, str(file)
@@ -95,16 +97,12 @@ def _package(file: Path) -> str | None:
     return None
 
 
-def _is_locked(package: str, root: Path) -> bool:
-    """Whether the distribution that installed ``package`` is locked, in this version."""
-    names = {"_pytest": ["pytest"]}.get(package) or _distributions().get(package, [])
-    locked = _locked(_OWN.parent) | _locked(root)
-    return any(locked.get(_canonical(name)) == metadata.version(name) for name in names)
-
-
 @cache
-def _distributions() -> dict[str, list[str]]:
-    return {name: list(found) for name, found in metadata.packages_distributions().items()}
+def _versions(package: str) -> dict[str, str]:
+    """Distribution: version, of what has installed ``package``."""
+    if package == "_pytest":  # nearly all of them: not worth a look at every installed package
+        return {"pytest": pytest.__version__}
+    return {name: metadata.version(name) for name in metadata.packages_distributions().get(package, [])}
 
 
 @cache

@@ -13,9 +13,13 @@ from harness.errors import Problem
 from harness.gate import Decision
 from harness.gate_evidence import Sealed
 from harness.history import Running
+from harness.migrations import migrations_in
 from harness.promotion import Promotion, environment_file
 from harness.provenance import git_environ
 from harness.release import Release
+from harness.sql.destructive import DESTRUCTIVE
+from harness.sql.lint import read
+from harness.sql.source import SqlError, parsed
 
 __all__ = ["MigrationChange", "View", "look", "meaning", "short", "waived", "way_back"]
 
@@ -33,6 +37,9 @@ class MigrationChange:
     kind: str
     sql: str
     reverse: bool
+    statements: int = 0
+    dangers: tuple[str, ...] = ()
+    """Each statement that loses data, or takes away what the running release uses: line, rule, reason."""
 
     @property
     def told(self) -> str:
@@ -105,17 +112,39 @@ def look(promotion: Promotion, decision: Decision, running: Running | None) -> V
 def _migrations(root: Path, release: Release, before: Release | None) -> list[MigrationChange]:
     applied = before.migrations if before else {}
     changes = []
+    dangers = _dangers(root)
     for file, digest in release.migrations.items():
         if applied.get(file) == digest:
             continue
         kind = "edited after it had been applied" if file in applied else NEW
         path = root / "supabase" / "migrations" / file
         sql = path.read_text(encoding="utf-8") if path.is_file() else ""
-        changes.append(MigrationChange(file, kind, sql, (root / "supabase" / "rollbacks" / file).is_file()))
+        reverse = (root / "supabase" / "rollbacks" / file).is_file()
+        changes.append(MigrationChange(file, kind, sql, reverse, _count(sql), dangers.get(file, ())))
     gone = [file for file in applied if file not in release.migrations]
     return changes + [
         MigrationChange(file, "applied there, and not in this release", "", False) for file in gone
     ]
+
+
+def _count(sql: str) -> int:
+    try:
+        return len(parsed(sql).statements)
+    except SqlError:
+        return 0
+
+
+def _dangers(root: Path) -> dict[str, tuple[str, ...]]:
+    """File: what in it destroys; an objection that somebody has accepted included, with the reason."""
+    found = read(migrations_in(root / "supabase" / "migrations"), root)
+    told = [(flag.where, flag.rule, flag.what) for flag in found.flags]
+    told += [(where, rule, f"accepted: {reason}") for where, rule, reason in found.accepted]
+    dangers: dict[str, tuple[str, ...]] = {}
+    for where, rule, what in told:
+        if rule in DESTRUCTIVE.reasons:
+            name, _, line = where.rpartition("/")[2].partition(":")
+            dangers[name] = (*dangers.get(name, ()), f"line {line}: {rule}: {what}")
+    return dangers
 
 
 def _diff(before: str, after: str) -> Sequence[str]:

@@ -38,7 +38,17 @@ def markdown(view: View) -> str:
         lines.append(f"| {name} | {shown} | `{short(new) or 'none'}` |")
     for m in view.migrations:
         summary = f"<details><summary>{_plain(m.file)}: {m.told}</summary>"
-        lines += ["", summary, "", *_fenced("sql", m.sql), "", "</details>"]
+        warned = [f"- destructive: {_plain(danger)}" for danger in m.dangers]
+        lines += [
+            "",
+            summary,
+            "",
+            *warned,
+            *([""] if warned else []),
+            *_fenced("sql", m.sql),
+            "",
+            "</details>",
+        ]
     if view.configuration:
         lines += ["", "## Configuration", "", *_fenced("diff", "\n".join(view.configuration))]
     lines += ["", "## If it goes wrong", "", "| Part | What to do |", "|---|---|"]

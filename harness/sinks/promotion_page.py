@@ -115,7 +115,8 @@ def _migrations(view: View) -> Markup:
             "li",
             element(
                 "details",
-                element("summary", f"{m.file}: {m.told}"),
+                element("summary", f"{m.file}: {m.told}; {m.statements} statements"),
+                *(element("p", f"Destructive: {danger}", class_="verdict refuted") for danger in m.dangers),
                 element("pre", m.sql or "(no SQL)", tabindex="0"),
                 open=True,
             ),
