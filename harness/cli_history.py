@@ -44,6 +44,10 @@ def history(
     prune: Annotated[
         bool, typer.Option("--prune", help="Remove what is older than gate.keep_days; say what.")
     ] = False,
+    export: Annotated[
+        Path | None,
+        typer.Option("--export", help="Copy the evidence of this machine's last run into a directory."),
+    ] = None,
     as_json: AsJson = False,
     root: Root = ROOT,
 ) -> None:
@@ -52,6 +56,9 @@ def history(
     from harness.promotion import unended
 
     environment, store, key = _opened(env, root)
+    if export is not None:
+        _export(environment, store, export, root)
+        return
     if prune:
         gone = expired(store, environment.environment, environment.gate, dt.datetime.now(dt.UTC))
         for name in gone:
@@ -69,6 +76,18 @@ def history(
         console.print(f"    {entry.where}", style="dim", markup=False)
     for promotion, told in unended(store, environment.environment, dt.datetime.now(dt.UTC)).items():
         console.print(f"promotion {promotion}: {told}", style="yellow", markup=False)
+
+
+def _export(environment: Environment, store: Store, directory: Path, root: Path) -> None:
+    from harness.aftermath import export
+    from harness.sinks.files import read_run
+
+    name = environment.environment
+    run = read_run(root / ".harness" / name / "last-run.json")
+    if run is None:
+        raise HarnessError(f"nothing of {name} has been run on this machine: there is nothing to export")
+    for path in export(store, name, run["run"], directory):
+        console.print(str(path), markup=False)
 
 
 def _opened(env: str, root: Path) -> tuple[Environment, Store, PublicKey | None]:

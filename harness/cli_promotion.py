@@ -93,6 +93,19 @@ def gate_check(
         raise typer.Exit(1)
 
 
+@gate_app.command("touched")
+def gate_touched(env: Target, release: ReleaseFile = None, root: Root = ROOT) -> None:
+    """Has the attempt to let the release in changed anything? Prints touched=true or =false, for a pipeline
+    that decides whether to roll back; it does not matter how that attempt came to its end.
+    """
+    from harness.aftermath import touched
+
+    promotion, _ = promotion_of(root, env, release, None, None)
+    answer, why = touched(promotion.store, env, promotion.release)
+    sys.stderr.write(redact(f"{why}\n"))
+    sys.stdout.write(f"touched={str(answer).lower()}\n")
+
+
 def promotion_of(
     root: Path,
     env: str,

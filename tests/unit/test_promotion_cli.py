@@ -417,3 +417,54 @@ def test_before_approval_only_approvals_may_be_missing(deposit: Deposit) -> None
     assert deposit.harness(*arguments).returncode == 0
     deposit.path("runs/staging/20260304T110000Z-abc.html").write_bytes(b"edited")
     assert deposit.harness(*arguments).returncode == 1
+
+
+# --- after a bad end ------------------------------------------------------------------------------------
+
+
+def touched(deposit: Deposit) -> str:
+    done = deposit.harness("gate", "touched", "--env", "production", "--release", "release.json")
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture
+def in_its_tree(deposit: Deposit, monkeypatch: pytest.MonkeyPatch) -> Deposit:
+    monkeypatch.chdir(deposit.root)
+    return deposit
+
+
+def test_a_closed_gate_has_touched_nothing(in_its_tree: Deposit) -> None:
+    assert touched(in_its_tree) == "touched=false\n"
+
+
+@pytest.mark.parametrize("outcome", ["", "NO-GO", "GO"])
+def test_what_began_and_did_not_pass_has_touched_something(in_its_tree: Deposit, outcome: str) -> None:
+    deposit = in_its_tree
+    deposit.approve()
+    promotion = deposit.promotion()
+    promotion.decide()
+    promotion.claim(PRODUCTION)
+    if outcome:
+        promotion.finish(outcome)
+    assert touched(deposit) == f"touched={'false' if outcome == 'GO' else 'true'}\n"
+    later = {"release": "sha256:of-the-rollback", "begun": "2999-01-01T00:00:00Z", "by": "pipeline"}
+    deposit.store.put("promotions/production/zzz.json", json.dumps(later).encode())
+    assert touched(deposit) == "touched=false\n", "a rollback has come after it"
+
+
+def test_the_evidence_of_a_run_is_copied_out_of_the_store(deposit: Deposit, tmp_path: Path) -> None:
+    out = tmp_path / "exported"
+    arguments = ("history", "--env", "production", "--export", str(out))
+    missing = deposit.harness(*arguments)
+    assert (
+        missing.returncode == 4 and "nothing of production has been run on this machine" in missing.stderr
+    )
+    for run in ("20260304T120000Z-aaa", "20260305T120000Z-bbb"):
+        deposit.ran_in_production(run)
+    state = deposit.root / ".harness" / "production"
+    state.mkdir(parents=True)
+    (state / "last-run.json").write_text(json.dumps({"schema": 1, "run": "20260304T120000Z-aaa"}))
+    assert deposit.harness(*arguments).returncode == 0
+    kinds = ("environment.yaml", "html", "intoto.json", "release.json")
+    assert sorted(path.name for path in out.iterdir()) == [f"20260304T120000Z-aaa.{kind}" for kind in kinds]
