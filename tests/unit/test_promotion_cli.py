@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import json
 import stat
-from dataclasses import replace
 from pathlib import Path
-from unittest import mock
 
 import pytest
-import typer
 
-from harness import cli_approve, cli_history
 from harness.attestation import dsse
 from harness.attestation.keys import PublicKey
 from harness.attestation.statement import SUMMARY, Summary, read
 from harness.release import Release
 from harness.store import DirectoryStore
-from tests.attack.stand import DANA, EVE, IMAGE, Stand, ssh_key, write_tree
+from tests.attack.stand import DANA, EVE, IMAGE, ssh_key, write_tree
 from tests.promotion_stand import PRODUCTION, Deposit, pem
 from tests.release_tree import change, commit
 
@@ -124,71 +119,6 @@ def test_a_key_that_others_can_read_is_refused(deposit: Deposit, tmp_path: Path)
     assert done.returncode == 4
     assert "can be read by others (mode 0644) (chmod 600 " in done.stderr
     assert not deposit.promotion().decide().open
-
-
-def test_an_ssh_key_that_others_can_read_is_named_as_that(deposit: Deposit, tmp_path: Path) -> None:
-    (tmp_path / "sam").chmod(0o644)
-    done = deposit.harness("approve", "--env", "production", "--key", str(tmp_path / "sam"), "--yes")
-    assert done.returncode == 4
-    assert f"{tmp_path / 'sam'}: can be read by others (mode 0644); nothing was signed" in done.stderr
-    (tmp_path / "sam").chmod(0o600)
-    (tmp_path / "sam").write_text("no key\n")
-    done = deposit.harness("approve", "--env", "production", "--key", str(tmp_path / "sam"), "--yes")
-    assert "cannot sign with it:\n    " in done.stderr and "sam" in done.stderr
-    assert not deposit.store.names("approvals/")
-
-
-def test_the_screen_says_what_it_waits_for_and_all_that_is_signed(deposit: Deposit) -> None:
-    """Not that the gate is closed and that this very command would open it."""
-    migrations = deposit.root / "supabase" / "migrations"
-    deposit.ran_in_production("20260303T120000Z-old", environment="drills: true\n")
-    dropping = "-- accept drop-table: nobody reads it\ndrop table public.notes;\nselect '\x1b[31m';\n"
-    (migrations / "20260201000000_drop.sql").write_text(dropping)
-    commit(deposit.root, "drop what nobody reads")
-    now = dt.datetime.now(dt.UTC)
-    stand = replace(Stand.honest(deposit.root), evidence=None, approvals=[])
-    deposit.keep("runs/staging/20260305T110000Z-new", stand.ran(lambda p: deposit.freshen(p, now)))
-    stand.release.write(deposit.root / "release.json")
-    lines = deposit.harness("approve", "--env", "production", "--yes", "--key", "none").stdout.splitlines()
-    text = "\n".join(lines)
-    assert lines[0] == f"WAITS  {stand.release.name} may enter production as soon as it is approved."
-    assert lines[1] == "  waits for 0 of 1 approvals (allowed: dana, sam)"
-    assert "CLOSED" not in text and "harness approve" not in text
-    assert "by pipeline (run 7), 1 minute ago: 4 of 4 tests passed" in text
-    assert "migration 20260201000000_drop.sql: new, has no reverse; 2 statements" in text
-    assert "destructive  line 1: drop-table: accepted: nobody reads it" in text
-    assert "      | drop table public.notes;" in text and "      | select '␛[31m';" in text
-    assert "      | -drills: true" in text
-
-
-def test_ctrl_c_and_ctrl_d_say_that_nothing_was_signed(
-    deposit: Deposit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def stops(*_: object) -> None:
-        raise typer.Abort
-
-    def interrupted(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    for way in (stops, interrupted):
-        monkeypatch.setattr(cli_approve, "_ask", way)
-        done = deposit.harness("approve", "--env", "production", "--key", str(tmp_path / "sam"))
-        assert done.returncode == 1
-        assert done.stdout.rstrip().endswith("not approved: nothing was signed")
-    assert not deposit.store.names("approvals/")
-
-
-def test_two_approvals_in_one_second_are_two(deposit: Deposit, tmp_path: Path) -> None:
-    for _ in range(2):
-        done = deposit.harness("approve", "--env", "production", "--key", str(tmp_path / "sam"), "--yes")
-        assert done.returncode == 0, done.stderr
-    assert len(deposit.store.names("approvals/production/")) == 2
-
-
-def test_where_no_approval_is_asked_for_that_is_said_first(deposit: Deposit) -> None:
-    done = deposit.harness("approve", "--env", "staging", "--yes")
-    assert (done.returncode, done.stdout) == (4, "")
-    assert done.stderr.startswith("staging asks for no approval: there is nothing to sign")
 
 
 def test_a_stranger_cannot_approve(deposit: Deposit, tmp_path: Path) -> None:
@@ -312,16 +242,6 @@ def test_history_names_a_promotion_that_never_ended(deposit: Deposit) -> None:
     assert "never ended" not in deposit.harness("history", "--env", "production").stdout
 
 
-def test_what_evidence_says_cannot_control_the_terminal(deposit: Deposit) -> None:
-    by = "eve\x1b[2K\x1b]0;title\x07\x9b1A\u202e"
-    deposit.ran_in_production("20260304T120000Z-aaa", lambda p: p["predicate"].update(by=by))
-    record = {"begun": "x\x1b[1A", "by": by}
-    deposit.store.put("promotions/production/abc.json", json.dumps(record).encode())
-    done = deposit.harness("history", "--env", "production")
-    assert "eve␛[2K␛]0;title" in done.stdout
-    assert not {"\x1b", "\x07", "\x9b", "\u202e"} & set(done.stdout)
-
-
 def test_nothing_has_run_yet(deposit: Deposit) -> None:
     done = deposit.harness("history", "--env", "production")
     assert done.returncode == 1
@@ -357,36 +277,6 @@ def test_drift_is_compared_from_the_commit_that_runs_there(deposit: Deposit) -> 
     assert "git checkout " in done.stderr
 
 
-def test_drift_asks_with_the_release_that_runs_there(
-    deposit: Deposit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Without it, no container could be that of the release: no tree tells the digest of an image."""
-    deposit.ran_in_production("20260304T120000Z-aaa")
-    deposit.ran_in_production("20260305T120000Z-bbb", lambda p: p["predicate"].update(result="FAILED"))
-    (deposit.root / "release.json").unlink()
-    asked: list[Release] = []
-
-    def run(argv: list[str], **_: object) -> None:
-        asked.append(Release.read(Path(argv[argv.index("--release") + 1])))
-        said = {
-            "schema": 1,
-            "run": "now",
-            "scenarios": [],
-            "drills_left_out": [],
-            "components": [],
-            "troubles": [],
-        }
-        state = deposit.root / ".harness" / "production"
-        state.mkdir(parents=True, exist_ok=True)
-        (state / "last-run.json").write_text(json.dumps(said))
-
-    monkeypatch.setattr(cli_history, "subprocess", mock.Mock(run=run))
-    secret = pem(tmp_path / "runner.pem", PRODUCTION).read_text()
-    done = deposit.harness("drift", "--env", "production", PRODUCTION_RUNNER_KEY=secret)
-    assert asked == [deposit.stand.release] and asked[0].image == IMAGE
-    assert "by pipeline (run 7)) did not pass: something else may run there now" in done.stdout
-
-
 # --- rollback -----------------------------------------------------------------------------------------
 
 
@@ -417,54 +307,3 @@ def test_before_approval_only_approvals_may_be_missing(deposit: Deposit) -> None
     assert deposit.harness(*arguments).returncode == 0
     deposit.path("runs/staging/20260304T110000Z-abc.html").write_bytes(b"edited")
     assert deposit.harness(*arguments).returncode == 1
-
-
-# --- after a bad end ------------------------------------------------------------------------------------
-
-
-def touched(deposit: Deposit) -> str:
-    done = deposit.harness("gate", "touched", "--env", "production", "--release", "release.json")
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
-@pytest.fixture
-def in_its_tree(deposit: Deposit, monkeypatch: pytest.MonkeyPatch) -> Deposit:
-    monkeypatch.chdir(deposit.root)
-    return deposit
-
-
-def test_a_closed_gate_has_touched_nothing(in_its_tree: Deposit) -> None:
-    assert touched(in_its_tree) == "touched=false\n"
-
-
-@pytest.mark.parametrize("outcome", ["", "NO-GO", "GO"])
-def test_what_began_and_did_not_pass_has_touched_something(in_its_tree: Deposit, outcome: str) -> None:
-    deposit = in_its_tree
-    deposit.approve()
-    promotion = deposit.promotion()
-    promotion.decide()
-    promotion.claim(PRODUCTION)
-    if outcome:
-        promotion.finish(outcome)
-    assert touched(deposit) == f"touched={'false' if outcome == 'GO' else 'true'}\n"
-    later = {"release": "sha256:of-the-rollback", "begun": "2999-01-01T00:00:00Z", "by": "pipeline"}
-    deposit.store.put("promotions/production/zzz.json", json.dumps(later).encode())
-    assert touched(deposit) == "touched=false\n", "a rollback has come after it"
-
-
-def test_the_evidence_of_a_run_is_copied_out_of_the_store(deposit: Deposit, tmp_path: Path) -> None:
-    out = tmp_path / "exported"
-    arguments = ("history", "--env", "production", "--export", str(out))
-    missing = deposit.harness(*arguments)
-    assert (
-        missing.returncode == 4 and "nothing of production has been run on this machine" in missing.stderr
-    )
-    for run in ("20260304T120000Z-aaa", "20260305T120000Z-bbb"):
-        deposit.ran_in_production(run)
-    state = deposit.root / ".harness" / "production"
-    state.mkdir(parents=True)
-    (state / "last-run.json").write_text(json.dumps({"schema": 1, "run": "20260304T120000Z-aaa"}))
-    assert deposit.harness(*arguments).returncode == 0
-    kinds = ("environment.yaml", "html", "intoto.json", "release.json")
-    assert sorted(path.name for path in out.iterdir()) == [f"20260304T120000Z-aaa.{kind}" for kind in kinds]

@@ -250,3 +250,9 @@ def test_a_pass_with_a_waiver_does_not_say_that_everything_holds(decision: str) 
     assert "is as declared and every check" not in page.text
     told = "one scenario is refuted, and accepted for now by a waiver"
     assert page.text.index(told) < page.text.index("Accepted for now, by a waiver web.build")
+
+
+def test_what_opens_no_gate_is_said_at_the_top() -> None:
+    page = read({**RUN, "overrides": ["web.port=9", "pytest: the plug-in evil comes from /x/evil.py"]})
+    told = "Not as the tree says, so it opens no gate web.port=9; pytest: the plug-in evil"
+    assert page.text.index(told) < page.text.index("Accepted for now")
