@@ -20,6 +20,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from harness.approval import approve
 from harness.attestation.keys import Signer, new_private_key, signer
 from harness.environment.loader import load
@@ -57,8 +59,9 @@ def prepare(root: Path, runner: Signer, dana: Signer) -> None:
     (root / "features" / "many.feature").write_text("\n".join(lines))
     path = root / "environments" / "production.yaml"
     text = path.read_text()
-    old = re.findall(r"ed25519:\S+", text)
-    text = text.replace(old[0], runner.public.text).replace(old[1], dana.public.text)
+    gate = yaml.safe_load(text)["gate"]
+    text = text.replace(gate["runners"][0]["key"], runner.public.text)
+    text = text.replace(gate["approvals"]["approvers"][0]["key"], dana.public.text)
     path.write_text(re.sub(r"(?ms)^  freezes:.*?(?=^[a-z])", "", text))
     subprocess.run([*git, "-C", str(root), "add", "--all"], check=True)
     subprocess.run([*git, "-C", str(root), "commit", "--quiet", "-m", "for measuring"], check=True)
@@ -95,7 +98,7 @@ def once(
     release, built = timed(lambda: Release.build(root, IMAGE))
     seen = ledger(root, names, f"20260101T{number:06}Z-bench")
     page, rendered = timed(lambda: redact(render(redact_tree(seen.as_dict()), ())).encode())
-    facts = RunFacts(staging, release, root, root / "environments" / "staging.yaml")
+    facts = RunFacts(staging, release, root, (root / "environments" / "staging.yaml").read_bytes())
     _, signed = timed(lambda: write_evidence(seen, facts, page, runner, store))
     promotion = Promotion(production, root, store, release)
     first = promotion.decide()

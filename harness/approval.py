@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import datetime as dt
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,18 +18,19 @@ from securesystemslib.dsse import Envelope as Dsse
 
 from harness.attestation import dsse, statement, strict_json
 from harness.attestation.keys import PublicKey, Signer
-from harness.attestation.sshsig import raw_ed25519, ssh_sign, ssh_verifies
+from harness.attestation.sshsig import key_bytes, ssh_sign, ssh_verifies
 from harness.attestation.statement import Approval, Digest, Statement, Subject, TestResult
 from harness.attestation.strict_json import Malformed
 from harness.environment import Environment
-from harness.environment.gate import Approver
+from harness.environment.gate import Approver, same_name
 from harness.errors import Problem
 from harness.gate_evidence import SKEW_SECONDS, Sealed
 from harness.release import Release
 
-__all__ = ["approve", "judge_approvals", "public_bytes"]
+__all__ = ["approve", "judge_approvals"]
 
 _WHERE = "gate.approvals"
+_PLACE = re.compile(r" (on \S*|\(run [^()]*\))$")
 _SSH_FIELDS = {"payload", "payloadType", "sshSignature"}
 
 
@@ -68,46 +70,53 @@ def approve(
     return strict_json.dumps(document) + b"\n"
 
 
-def public_bytes(approver: Approver) -> bytes:
-    """What tells the keys of two approvers apart, however they are written."""
-    if approver.key.startswith("ed25519:"):
-        return PublicKey.parse(approver.key).raw
-    return raw_ed25519(approver.key) or approver.key.partition(" ")[2].encode()
-
-
 def judge_approvals(
     environment: Environment,
-    approvals: Sequence[bytes],
+    approvals: Sequence[bytes | str],
     promotion: str,
     release: Release,
     sealed: Sealed,
     result: Statement[TestResult] | None,
     now: dt.datetime,
 ) -> tuple[list[str], list[Problem]]:
-    """Who has validly approved, and every reason why that is not enough."""
+    """Who has validly approved, and every reason why that is not enough.
+
+    An approval that could not be read is why, as text.
+    """
     gate = environment.gate
     assert gate.approvals is not None  # noqa: S101 - for the type checker
     case = _Case(environment, promotion, release, sealed, result, now)
-    names: list[str] = []
-    keys: set[bytes] = set()
+    counted: list[Approver] = []
     reasons: list[Problem] = []
     for number, raw in enumerate(approvals, 1):
         try:
+            if isinstance(raw, str):
+                raise Malformed(f"cannot be read: {raw}")
             approver, approval = _opened(raw, gate.approvals.approvers)
             case.check(approver, approval)
         except Malformed as malformed:
             hint = "an approval is made with: harness approve"
             reasons.append(Problem(_WHERE, f"approval {number} {malformed}", hint))
             continue
-        if public_bytes(approver) not in keys and approver.name not in names:
-            keys.add(public_bytes(approver))
-            names.append(approver.name)
+        if not any(_same_person(approver, other) for other in counted):
+            counted.append(approver)
+    names = [approver.name for approver in counted]
     if len(names) < gate.approvals.count:
         allowed = ", ".join(approver.name for approver in gate.approvals.approvers)
         what = f"{len(names)} of {gate.approvals.count} approvals (allowed: {allowed})"
         hint = f"read the decision page, then: harness approve --env {environment.environment}"
         reasons.insert(0, Problem(_WHERE, what, hint))
     return names, reasons if len(names) < gate.approvals.count else []
+
+
+def _same_person(one: Approver, other: Approver) -> bool:
+    """Whether two entries may be one person: one key under two names, or one name under two keys."""
+    return key_bytes(one.key) == key_bytes(other.key) or bool(one.known_as & other.known_as)
+
+
+def _accounts(by: str) -> set[str]:
+    """Who may be meant by ``by``, which is "dana on laptop" or "dana (run 7)" (harness.provenance)."""
+    return {same_name(_PLACE.sub("", by)), same_name(by.partition(" ")[0])} - {""}
 
 
 @dataclass(frozen=True)
@@ -137,17 +146,13 @@ class _Case:
 
     def _who(self, approver: Approver) -> None:
         runners = {PublicKey.parse(runner.key).raw for runner in self.environment.gate.runners}
-        if public_bytes(approver) in runners:
+        if key_bytes(approver.key) in runners:
             raise Malformed(f"by {approver.name} is signed by a key that also speaks for the run")
-        by = self.result.predicate.by.partition(" ")[0] if self.result else ""
-        if by and by in (approver.name, *approver.accounts):
+        if self.result and _accounts(self.result.predicate.by) & approver.known_as:
             raise Malformed(f"by {approver.name}, who ran it: somebody else has to approve")
 
     def _when(self, approver: Approver, approval: Approval) -> None:
-        try:
-            when = dt.datetime.fromisoformat(approval.approved_on)
-        except ValueError:
-            raise Malformed(f"by {approver.name} names a time that does not exist") from None
+        when = dt.datetime.fromisoformat(approval.approved_on)
         skew = dt.timedelta(seconds=SKEW_SECONDS)
         if when > self.now + skew:
             raise Malformed(f"by {approver.name} is from the future")

@@ -27,6 +27,8 @@ def tell(view: View, page: Path, console: Console, now: dt.datetime) -> None:
         for line in waived(view.result):
             console.print(f"  waived    {line}", style="cyan", markup=False)
         _proof(view.result, console, now)
+    for warning in view.warnings:
+        console.print(f"  warning   {warning}", style="red", markup=False)
     for name, old, new in view.artefacts:
         if old != new:
             change = f"{short(old) or 'none'} -> {short(new) or 'none'}"

@@ -14,9 +14,10 @@ from rich.table import Table
 from harness import cli_approve, cli_history, cli_pipeline, cli_promotion, cli_release
 from harness.database_cli import app as db_app
 from harness.errors import HarnessError
-from harness.plain import PlainConsole, plain
+from harness.plain import PlainConsole
 from harness.rehearsal.cli import app as rehearsal
 from harness.secrets import redact
+from harness.visible import visible
 
 __all__ = ["main"]
 
@@ -125,7 +126,7 @@ def _readable_errors() -> Iterator[None]:
     try:
         yield
     except HarnessError as error:
-        sys.stderr.write(plain(redact(f"{error}\n")))
+        sys.stderr.write(visible(redact(f"{error}\n")))
         raise SystemExit(4) from None
 
 

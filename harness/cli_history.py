@@ -52,15 +52,15 @@ def history(
     root: Root = ROOT,
 ) -> None:
     """What ran, by whom, which release, how it ended, and where the evidence is; newest first."""
+    from harness.claims import unended
     from harness.history import expired, journal
-    from harness.promotion import unended
 
     environment, store, key = _opened(env, root)
     if export is not None:
         _export(environment, store, export, root)
         return
     if prune:
-        gone = expired(store, environment.environment, environment.gate, dt.datetime.now(dt.UTC))
+        gone = expired(store, environment.environment, environment.gate, dt.datetime.now(dt.UTC), key)
         for name in gone:
             store.delete(name)
         console.print(f"removed {len(gone)} objects of runs older than {environment.gate.keep_days} days")
@@ -112,7 +112,9 @@ def _line(entry: Entry) -> Text:
     )
     tail = [part for part in (result.mode, result.by, entry.trust) if part not in ("deploy", "verified")]
     return Text.assemble(
-        f"{result.finished_on}  ", (f"{result.result:<6}", style), f"  {release:<20}  {', '.join(tail)}"
+        f"{result.finished_on}  ",
+        (f"{result.result:<6}", style),
+        f"  {release:<20}  {', '.join(tail)}",
     )
 
 
@@ -168,6 +170,8 @@ def drift(env: Env = "local", as_json: AsJson = False, root: Root = ROOT) -> Non
         told |= {"unproven": running.unproven or None}
         sys.stdout.write(redact(json.dumps(told, indent=2)) + "\n")
     else:
+        if running.unverified:
+            console.print(f"run {running.entry.run} is {running.unverified}", style="red", markup=False)
         verdict = f"[bold red]DRIFT[/]  {len(found)}" if found else "[bold green]NO DRIFT[/]"
         console.print(f"{verdict}  {env} against run {running.entry.run}")
         for line in found:

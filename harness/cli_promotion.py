@@ -121,20 +121,24 @@ def promotion_of(
         HarnessError: when the environment, the release or the store is not right.
     """
     from harness.environment.loader import load
-    from harness.promotion import Promotion, current_release
+    from harness.promotion import Promotion, in_hand
     from harness.secrets import SecretStore
     from harness.store import open_store
 
-    environment = load(env, root).environment
+    loaded = load(env, root)
+    environment = loaded.environment
     secrets = SecretStore(root, root / ".harness" / environment.environment)
     store = open_store(environment, root, secrets)
+    in_it, passed_over = in_hand(root, release)
+    about = (environment, root, store, in_it)
     if rollback:
         from harness.history import own_key
         from harness.reentry import Reentry
 
-        key = own_key(environment, secrets)
-        return Reentry(environment, root, store, current_release(root, release), key=key), secrets
-    made = Promotion(environment, root, store, current_release(root, release), evidence, approvals or [])
+        made: Promotion = Reentry(*about, key=own_key(environment, secrets))
+    else:
+        made = Promotion(*about, evidence, approvals or [])
+    made.file, made.passed_over = loaded.content, passed_over
     return made, secrets
 
 
@@ -154,6 +158,8 @@ def say(promotion: Promotion, decision: Decision) -> None:
             console.print(f"  ✗ {reason.where}: {reason.what}", markup=False)
             if reason.hint:
                 console.print(f"      to do  {reason.hint}", markup=False)
+    if promotion.passed_over and promotion.passed_over not in [r.what for r in decision.reasons]:
+        console.print(f"  note      {promotion.passed_over}", style="yellow", markup=False)
     if promotion.evidence:
         console.print(f"  evidence  {promotion.evidence.where}", style="dim", markup=False)
 
@@ -200,11 +206,10 @@ def _view(promotion: Promotion, decision: Decision, secrets: SecretStore) -> Vie
 
 def _summary(promotion: Promotion, decision: Decision, secrets: SecretStore) -> tuple[str, str]:
     """Where the signed decision is; or why there is none."""
-    from harness.attestation.keys import signer
+    from harness.history import own_signer
 
     try:
-        signing = signer(secrets.resolve(promotion.environment.gate.signing_key))
-        return promotion.write_summary(decision, signing), ""
+        return promotion.write_summary(decision, own_signer(promotion.environment, secrets)), ""
     except ConfigurationError as error:
         return "", f"not signed: {'; '.join(map(str, error.problems))}"
 
@@ -221,6 +226,7 @@ def _as_dict(promotion: Promotion, decision: Decision, where: str, unsigned: str
         "reasons": [{"where": r.where, "what": r.what, "to_do": r.hint} for r in decision.reasons],
         "summary": where or None,
         "not_signed": unsigned or None,
+        "passed_over": promotion.passed_over or None,
     }
 
 

@@ -84,7 +84,12 @@ def release_fetch(
     environment = load(env, root).environment
     secrets = SecretStore(root, root / ".harness" / environment.environment)
     store = open_store(environment, root, secrets)
-    running = running_release(store, environment.environment, own_key(environment, secrets))
+    if (key := own_key(environment, secrets)) is None:
+        raise HarnessError(
+            f"what has run in {env} cannot be verified here, so no release of it is fetched: pin "
+            f"gate.public_key in environments/{env}.yaml"
+        )
+    running = running_release(store, environment.environment, key)
     if running is None:
         raise HarnessError(f"no run of {env} has passed yet: there is no release to fetch")
     here = source(root).commit

@@ -10,16 +10,18 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
+import itertools
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from harness.approval import judge_approvals
 from harness.artefacts import IMAGE, TREE
 from harness.attestation.statement import Statement, TestResult
+from harness.attestation.strict_json import Malformed
 from harness.environment import Environment, Waiver
 from harness.environment.gate import Freeze
 from harness.errors import Problem
-from harness.gate_evidence import SKEW_SECONDS, Demands, Sealed, judge_evidence
+from harness.gate_evidence import SKEW_SECONDS, Demands, Sealed, judge_evidence, some
 from harness.release import Release
 
 __all__ = [
@@ -41,18 +43,20 @@ class Known:
 
     ``expected`` are the tests that the predecessor must have passed, read from the feature files;
     ``configuration`` is name: digest of the files that must have configured it; ``used`` is promotion: when
-    and by whom it was used; ``waivers`` are those of the predecessor's file; ``items`` is test: the
+    and by whom it was used. ``later`` is what signed runs about the release say that ended after the
+    evidence, newest first; ``waivers`` are those of the predecessor's file; ``items`` is test: the
     checklist items that it proves.
     """
 
     environment: Environment
     release: Release
     evidence: Sealed | None
-    approvals: Sequence[bytes]
+    approvals: Sequence[bytes | str]
     expected: Collection[str]
     configuration: Mapping[str, str]
     used: Mapping[str, str]
     now: dt.datetime
+    later: Sequence[TestResult] = ()
     waivers: Collection[Waiver] = ()
     items: Mapping[str, Collection[str]] = field(default_factory=dict)
 
@@ -74,8 +78,17 @@ class Decision:
 
 
 def promotion_id(environment: str, release: Release, evidence: Sealed | None) -> str:
-    """Names one use of one piece of evidence about one release: 32 hexadecimal digits."""
-    proof = evidence.digest if evidence else ""
+    """Names one use of one run's evidence about one release: 32 hexadecimal digits.
+
+    The run is named by what is signed: the bytes around it (white space, key ids, further signatures, the
+    alphabet of base64) may be changed by anybody. Of what cannot be read, it names the bytes: that opens
+    nothing.
+    """
+    try:
+        result = evidence.statement.predicate if evidence else None
+        proof = f"{result.environment}\0{result.run}" if result else ""
+    except Malformed:
+        proof = evidence.digest if evidence else ""
     return hashlib.sha256(f"{environment}\0{release.digest}\0{proof}".encode()).hexdigest()[:32]
 
 
@@ -111,7 +124,7 @@ def decide(known: Known) -> Decision:
         known.items,
     )
     statement, problems = judge_evidence(known.evidence, demands, known.release, known.now)
-    reasons += problems
+    reasons += [*problems, *_later(known.later, environment.predecessor)]
     approved_by: list[str] = []
     if environment.gate.approvals and known.evidence:
         approved_by, problems = judge_approvals(
@@ -136,6 +149,21 @@ def _release(environment: Environment, release: Release) -> list[Problem]:
     if not release.source.commit:
         what = "the release was made outside a repository: no commit names it"
         reasons.append(Problem("gate.release", what, "make it in a git checkout"))
+    return reasons
+
+
+def _later(later: Sequence[TestResult], predecessor: str) -> list[Problem]:
+    """What has happened since: the newest deployment counts, and the newest look at it."""
+    deployed = [result for result in later if result.mode == "deploy"][:1]
+    looked = list(itertools.takewhile(lambda result: result.mode != "deploy", later))[:1]
+    again = f"mend it, run the checklists again: pytest --env {predecessor} features/"
+    reasons = []
+    for result in (*deployed, *looked):
+        against = [*result.reasons, *result.failed_tests]
+        # a look that left out its drills, and nothing else, is FAILED without a reason
+        if result.result == "FAILED" and (against or result.mode == "deploy"):
+            what = f"a later run in {predecessor} ({result.run}, {result.mode}) did not pass: "
+            reasons.append(Problem("gate.evidence", what + (some(against) or "no reason given"), again))
     return reasons
 
 

@@ -7,6 +7,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from harness.artefacts import CHECKLIST
 from harness.attestation import dsse, statement
@@ -21,7 +22,7 @@ from harness.items import ITEMS
 from harness.release import Release
 from harness.secrets import redact
 
-__all__ = ["SKEW_SECONDS", "Demands", "Sealed", "judge_evidence"]
+__all__ = ["SKEW_SECONDS", "Demands", "Sealed", "judge_evidence", "signed_by_runners", "some"]
 
 SKEW_SECONDS = 60
 """By how much the clocks of two machines may differ."""
@@ -31,11 +32,33 @@ _WHERE = "gate.evidence"
 
 @dataclass(frozen=True)
 class Sealed:
-    """Evidence as it lies somewhere: its bytes, read once, and those of its report."""
+    """Evidence as it lies somewhere: its bytes, read once, and those of its report.
+
+    ``run`` is the run that it is called by where it lies; empty where it may be called anything.
+    """
 
     where: str
     raw: bytes
     report: bytes | None
+    run: str = ""
+
+    @cached_property
+    def envelope(self) -> dsse.Envelope:
+        """What was signed; nobody has looked at the signatures yet.
+
+        Raises:
+            Malformed: when it is no envelope.
+        """
+        return dsse.unseal(self.raw)
+
+    @cached_property
+    def statement(self) -> Statement[TestResult]:
+        """What it says; to be believed only once :func:`judge_evidence` has verified the envelope.
+
+        Raises:
+            Malformed: when it is no test result.
+        """
+        return statement.read(self.envelope.payload, TestResult, statement.TEST_RESULT)
 
     @property
     def digest(self) -> str:
@@ -72,18 +95,18 @@ def judge_evidence(
         what = f"there is no evidence of a run in {demands.predecessor}"
         return None, [Problem(_WHERE, what, again)]
     try:
-        envelope = dsse.unseal(sealed.raw)
+        envelope = sealed.envelope
         if problem := _signed(envelope, demands, sealed):
             return None, [problem]
         if envelope.payload_type != dsse.IN_TOTO:
             raise Malformed(f"is of type {envelope.payload_type[:80]!r}, not {dsse.IN_TOTO}")
-        found = statement.read(envelope.payload, TestResult, statement.TEST_RESULT)
+        found = sealed.statement
     except Malformed as malformed:
         return None, [Problem(_WHERE, f"{sealed.where} {malformed}", again)]
     reasons = [
         Problem(_WHERE, what, hint or again)
         for what, hint in (
-            *_origin(found.predicate, demands),
+            *_origin(found.predicate, demands, sealed.run),
             *_outcome(found.predicate),
             *_tests(found.predicate, demands.expected),
             *_waivers(found.predicate, demands, now),
@@ -95,6 +118,12 @@ def judge_evidence(
         )
     ]
     return found, reasons
+
+
+def signed_by_runners(envelope: dsse.Envelope, gate: Gate) -> bool:
+    """Whether as many runners as the gate asks for have signed ``envelope``."""
+    pinned = {PublicKey.parse(runner.key) for runner in gate.runners}
+    return bool(pinned) and len(envelope.signed_by(pinned)) >= gate.signatures
 
 
 def _signed(envelope: dsse.Envelope, demands: Demands, sealed: Sealed) -> Problem | None:
@@ -121,7 +150,12 @@ def _signed(envelope: dsse.Envelope, demands: Demands, sealed: Sealed) -> Proble
 Found = Iterator[tuple[str, str]]
 
 
-def _origin(result: TestResult, demands: Demands) -> Found:
+def _origin(result: TestResult, demands: Demands, run: str) -> Found:
+    if run and result.run != run:
+        yield (
+            f"it is the evidence of run {result.run}, copied under the name {run}",
+            "remove the copy; it is no newer than what it was copied from",
+        )
     if result.environment != demands.predecessor:
         yield (
             (
@@ -142,32 +176,32 @@ def _outcome(result: TestResult) -> Found:
     if result.mode != "deploy":
         yield f"the run was {result.mode}: it deployed nothing, so it proves no deployment", ""
     if result.result == "FAILED":
-        yield f"the run did not pass: {_some(result.reasons) or 'no reason given'}", "mend it, run it again"
+        yield f"the run did not pass: {some(result.reasons) or 'no reason given'}", "mend it, run it again"
     elif result.reasons:
-        yield f"the run says {result.result} and names reasons against it: {_some(result.reasons)}", ""
+        yield f"the run says {result.result} and names reasons against it: {some(result.reasons)}", ""
     if (result.result == "WARNED") != bool(result.warned_tests):
         yield f"the run says {result.result}, with {len(result.warned_tests)} waived tests", ""
 
 
 def _tests(result: TestResult, wanted: Collection[str]) -> Found:
     if result.failed_tests:
-        yield f"tests failed: {_some(result.failed_tests)}", "mend what failed, run it again"
+        yield f"tests failed: {some(result.failed_tests)}", "mend what failed, run it again"
     if result.skipped_tests:
-        yield f"tests were skipped or left out: {_some(result.skipped_tests)}", "run all of them"
+        yield f"tests were skipped or left out: {some(result.skipped_tests)}", "run all of them"
     every = [*result.passed_tests, *result.warned_tests, *result.failed_tests, *result.skipped_tests]
     if twice := [name for name, count in Counter(every).items() if count > 1]:
-        yield f"tests are counted twice: {_some(twice)}", ""
+        yield f"tests are counted twice: {some(twice)}", ""
     if absent := sorted(set(wanted) - set(result.expected_tests)):
-        yield f"the run did not expect what the checklists demand: {_some(absent)}", ""
+        yield f"the run did not expect what the checklists demand: {some(absent)}", ""
     if strange := sorted(set(result.expected_tests) - set(wanted)):
-        yield f"the run expected what stands in no checklist: {_some(strange)}", ""
+        yield f"the run expected what stands in no checklist: {some(strange)}", ""
     passed = {*result.passed_tests, *result.warned_tests}
     if unproven := sorted(
         set(result.expected_tests) - passed - {*result.failed_tests, *result.skipped_tests}
     ):
-        yield f"tests that were expected did not pass: {_some(unproven)}", ""
+        yield f"tests that were expected did not pass: {some(unproven)}", ""
     if beyond := sorted(passed - set(result.expected_tests)):
-        yield f"tests passed that were not expected: {_some(beyond)}", ""
+        yield f"tests passed that were not expected: {some(beyond)}", ""
 
 
 def _waivers(result: TestResult, demands: Demands, now: dt.datetime) -> Found:
@@ -175,12 +209,7 @@ def _waivers(result: TestResult, demands: Demands, now: dt.datetime) -> Found:
     today = now.astimezone(dt.UTC).date()
     again = "mend it, or renew the waiver, and run the checklists again"
     for waiver in result.waivers:
-        try:
-            over = dt.date.fromisoformat(waiver.expires) < today
-        except ValueError:
-            yield f"the waiver of {waiver.check} by {waiver.owner} names no day: {waiver.expires}", again
-            continue
-        if over:
+        if dt.date.fromisoformat(waiver.expires) < today:
             yield f"the waiver of {waiver.check} by {waiver.owner} ran out on {waiver.expires}", again
     file = f"environments/{demands.predecessor}.yaml"
     wanted = Counter(
@@ -198,13 +227,13 @@ def _waived_tests(result: TestResult, demands: Demands) -> Found:
     """Every waived test by a waiver that names it; one of a checklist item, only what proves that item."""
     covered = {test for waiver in result.waivers for test in waiver.tests}
     if uncovered := sorted(set(result.warned_tests) - covered):
-        yield f"tests are waived, and there is no waiver of theirs: {_some(uncovered)}", ""
+        yield f"tests are waived, and there is no waiver of theirs: {some(uncovered)}", ""
     if beyond := sorted(covered - set(result.warned_tests)):
-        yield f"a waiver covers tests that are not counted as waived: {_some(beyond)}", ""
+        yield f"a waiver covers tests that are not counted as waived: {some(beyond)}", ""
     for waiver in result.waivers:
         of_others = [t for t in waiver.tests if waiver.check not in demands.items.get(t, ())]
         if waiver.check in ITEMS and of_others:
-            yield f"the waiver of {waiver.check} covers what is none of it: {_some(of_others)}", ""
+            yield f"the waiver of {waiver.check} covers what is none of it: {some(of_others)}", ""
 
 
 def _subjects(found: Statement[TestResult], release: Release) -> Found:
@@ -247,11 +276,7 @@ def _made_from(result: TestResult, demands: Demands, release: Release) -> Found:
 
 
 def _age(result: TestResult, gate: Gate, now: dt.datetime) -> Found:
-    try:
-        started, finished = (dt.datetime.fromisoformat(t) for t in (result.started_on, result.finished_on))
-    except ValueError:
-        yield "it names a time that does not exist", ""
-        return
+    started, finished = (dt.datetime.fromisoformat(t) for t in (result.started_on, result.finished_on))
     if started > finished:
         yield "the run ended before it began", ""
     if finished > now + dt.timedelta(seconds=SKEW_SECONDS):
@@ -269,7 +294,8 @@ def _report(result: TestResult, sealed: Sealed) -> Found:
         yield "the report is not the one that it was signed with: somebody changed it", ""
 
 
-def _some(names: Sequence[str]) -> str:
+def some(names: Sequence[str]) -> str:
+    """The first of ``names``, and how many more there are."""
     more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
     return "; ".join(names[:_NAMED]) + more
 

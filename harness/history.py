@@ -8,20 +8,21 @@ import datetime as dt
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from harness.attestation import dsse, statement
-from harness.attestation.keys import PublicKey, signer
+from harness.attestation.keys import PublicKey, Signer, signer
 from harness.attestation.statement import TestResult
 from harness.attestation.strict_json import Malformed
+from harness.claims import claimed_runs
 from harness.environment import Environment
 from harness.environment.gate import Gate
-from harness.errors import ConfigurationError
+from harness.errors import ConfigurationError, Problem
 from harness.release import Release
+from harness.runs import ENDING, Kept, newest_first
 from harness.secrets import SecretStore
 from harness.store import Store
 
-__all__ = ["Entry", "Running", "expired", "journal", "own_key", "running_release"]
+__all__ = ["Entry", "Running", "expired", "journal", "own_key", "own_signer", "running_release"]
 
-_PARTS = (".intoto.json", ".html", ".release.json", ".environment.yaml")
+_PARTS = (ENDING, ".html", ".release.json", ".environment.yaml")
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,15 @@ class Running:
     unproven: str = ""
     """Why something else may run there: what happened after that run."""
 
+    @property
+    def unverified(self) -> str:
+        """A warning, when nobody has verified the signature of that run; or nothing."""
+        if self.entry.trust == "verified":
+            return ""
+        return (
+            "not verified: no public key of this environment is known here, so anybody may have written it"
+        )
+
 
 def own_key(environment: Environment, secrets: SecretStore) -> PublicKey | None:
     """The public half of the key that signs the environment's evidence; None when it is not known here."""
@@ -66,24 +76,37 @@ def own_key(environment: Environment, secrets: SecretStore) -> PublicKey | None:
         return None
 
 
+def own_signer(environment: Environment, secrets: SecretStore) -> Signer:
+    """The key that signs what the environment says.
+
+    Raises:
+        ConfigurationError: when it is not known here, or not the private half of what is pinned.
+    """
+    gate = environment.gate
+    found = signer(secrets.resolve(gate.signing_key))
+    if gate.public_key and found.public.text != gate.public_key:
+        what = f"is not the private half of gate.public_key, but of {found.public.text}"
+        raise ConfigurationError([Problem(gate.signing_key, what, "correct one of them")], title="keys")
+    return found
+
+
 def journal(store: Store, environment: str, key: PublicKey | None) -> Iterator[Entry]:
     """The runs of ``environment``, newest first."""
-    for name in reversed(store.names(f"runs/{environment}/")):
-        if name.endswith(".intoto.json"):
-            yield _entry(store, name, key)
+    for kept in newest_first(store, environment):
+        yield _entry(kept, key)
 
 
-def _entry(store: Store, name: str, key: PublicKey | None) -> Entry:
-    run = name.rpartition("/")[2].removesuffix(".intoto.json")
-    where = store.where(name)
+def _entry(kept: Kept, key: PublicKey | None) -> Entry:
+    run, where = kept.run, kept.sealed.where
     try:
-        envelope = dsse.unseal(store.get(name) or b"")
-        if key is not None and not envelope.signed_by([key]):
-            return Entry(run, where, "not signed by this environment's key")
-        found = statement.read(envelope.payload, TestResult, statement.TEST_RESULT)
+        signed = key is None or bool(kept.sealed.envelope.signed_by([key]))
     except Malformed as malformed:
         return Entry(run, where, str(malformed))
-    return Entry(run, where, "verified" if key else "unverified", found.predicate)
+    if not signed:
+        return Entry(run, where, "not signed by this environment's key")
+    if kept.problem:
+        return Entry(run, where, kept.problem)
+    return Entry(run, where, "verified" if key else "unverified", kept.result)
 
 
 def running_release(store: Store, environment: str, key: PublicKey | None) -> Running | None:
@@ -115,12 +138,21 @@ def _unproven(later: list[Entry]) -> str:
     return f"a later run ({newest.run}, by {newest.by}) did not pass: something else may run there now"
 
 
-def expired(store: Store, environment: str, gate: Gate, now: dt.datetime) -> list[str]:
-    """What retention lets go: runs older than ``keep_days``, the newest ``keep_at_least`` excepted."""
+def expired(
+    store: Store, environment: str, gate: Gate, now: dt.datetime, key: PublicKey | None = None
+) -> list[str]:
+    """What retention lets go: runs older than ``keep_days``, the newest ``keep_at_least`` excepted.
+
+    Kept for as long as it counts: the pass of the release that runs (it is the way back), and what a
+    promotion stands on.
+    """
     oldest = f"{now - dt.timedelta(days=gate.keep_days):%Y%m%dT%H%M%S}"
     names = store.names(f"runs/{environment}/")
     runs = sorted({_run(name) for name in names}, reverse=True)
     gone = {run for run in runs[gate.keep_at_least :] if run < oldest}
+    if gone:
+        running = running_release(store, environment, key)
+        gone -= claimed_runs(store, environment) | ({running.entry.run} if running else set())
     return [name for name in names if _run(name) in gone]
 
 

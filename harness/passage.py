@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from harness.attestation.keys import Signer, signer
+from harness.attestation.keys import Signer
+from harness.environment.loader import Loaded
 from harness.errors import ConfigurationError, HarnessError, Problem
-from harness.history import own_key
+from harness.history import own_key, own_signer
 from harness.invocation import arguments, foreign
 from harness.ledger import Ledger
-from harness.promotion import Promotion, current_release, not_this_tree
+from harness.promotion import Promotion, in_hand, not_this_tree
 from harness.reentry import Reentry
 from harness.release import Release
 from harness.secrets import redact, redact_tree
@@ -27,18 +28,19 @@ __all__ = ["Passage"]
 class Passage:
     """What pytest's run delegates to: the gate in front of it, the evidence behind it."""
 
-    def __init__(self, config: pytest.Config, stack: Stack, file: Path) -> None:
-        """Know the release; touches nothing. ``file`` is that of the environment.
+    def __init__(self, config: pytest.Config, stack: Stack, loaded: Loaded) -> None:
+        """Know the release; touches nothing. ``loaded`` is the environment of ``stack``.
 
         Raises:
             HarnessError: when --release names none.
         """
-        self._option, self._stack, self._file = config.option, stack, file
+        self._option, self._stack, self._loaded = config.option, stack, loaded
         self._config, self._foreign = config, foreign(config)  # a plug-in may leave before the end
         self._touches = not (config.option.verify_only or config.option.plan or config.option.collectonly)
-        self.release = stack.release = current_release(stack.root, config.option.release)
+        self.release, self._passed_over = in_hand(stack.root, config.option.release)
+        stack.release = self.release
         self._promotion: Promotion | None = None
-        self._entered = False
+        self._entered = self._turned_away = False
         self.evidence = ""
         """Where the evidence of the run is, when it has been written."""
 
@@ -49,18 +51,13 @@ class Passage:
             return []
         try:
             store = open_store(environment, self._stack.root, self._stack.secrets)
+            about = (environment, self._stack.root, store, self.release)
             if self._option.rollback:
-                key = own_key(environment, self._stack.secrets)
-                self._promotion = Reentry(environment, self._stack.root, store, self.release, key=key)
+                self._promotion = Reentry(*about, key=own_key(environment, self._stack.secrets))
             else:
-                self._promotion = Promotion(
-                    environment,
-                    self._stack.root,
-                    store,
-                    self.release,
-                    self._option.evidence,
-                    self._option.approval,
-                )
+                self._promotion = Promotion(*about, self._option.evidence, self._option.approval)
+            self._promotion.file = self._loaded.content
+            self._promotion.passed_over = self._passed_over
             return list(self._promotion.decide().reasons)
         except ConfigurationError as error:
             return list(error.problems)
@@ -73,8 +70,12 @@ class Passage:
         Raises:
             HarnessError: when the gate has closed meanwhile, or another run was faster.
         """
-        if self._promotion is not None:
-            self._promotion.claim(self._signer())
+        try:
+            if self._promotion is not None:
+                self._promotion.claim(self._signer())
+        except HarnessError:
+            self._turned_away = True
+            raise
         self._entered = True
 
     def changes(self) -> list[str]:
@@ -88,12 +89,28 @@ class Passage:
         """Everything about the run that is not as the tree says: settings, options, plug-ins."""
         return list(dict.fromkeys([*self._option.set, *self._foreign, *foreign(self._config)]))
 
-    def leave(self, ledger: Ledger) -> str:
-        """Write the evidence of the run; what went wrong with that, or nothing. No evidence, no pass."""
+    def end(self, ledger: Ledger) -> str:
+        """Write down how the promotion ended; what went wrong with that, or nothing.
+
+        Before the evidence is signed: a run that is no pass because of this must not be called one there.
+        """
         try:
-            self.evidence = self._write(ledger)
             if self._promotion is not None and self._entered:
                 self._promotion.finish(str(ledger.decision))
+        except (HarnessError, OSError) as error:
+            return f"the end of the promotion could not be written down: {error}"
+        return ""
+
+    def leave(self, ledger: Ledger) -> str:
+        """Write the evidence of the run; what went wrong with that, or nothing. No evidence, no pass.
+
+        Whoever was turned away at the gate has touched nothing and leaves none: it would say of the release
+        that it failed here, while another run is deploying it.
+        """
+        if self._turned_away:
+            return ""
+        try:
+            self.evidence = self._write(ledger)
         except (HarnessError, OSError) as error:
             return f"the evidence could not be written: {error}"
         return ""
@@ -101,12 +118,7 @@ class Passage:
     # --- inside ----------------------------------------------------------------------------------
 
     def _signer(self) -> Signer:
-        gate = self._stack.environment.gate
-        found = signer(self._stack.secret(gate.signing_key))
-        if gate.public_key and found.public.text != gate.public_key:
-            what = f"is not the private half of gate.public_key, but of {found.public.text}"
-            raise ConfigurationError([Problem(gate.signing_key, what, "correct one of them")], title="keys")
-        return found
+        return own_signer(self._stack.environment, self._stack.secrets)
 
     def _write(self, ledger: Ledger) -> str:
         stack = self._stack
@@ -116,7 +128,7 @@ class Passage:
             stack.environment,
             self.release,
             Path(stack.root),
-            self._file,
+            self._loaded.content,
             tuple(ledger.overrides),
             arguments(self._config),
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import hashlib
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,8 +14,8 @@ from harness.errors import Problem
 from harness.gate import Decision
 from harness.gate_evidence import Sealed
 from harness.history import Running
-from harness.migrations import migrations_in
-from harness.promotion import Promotion, environment_file
+from harness.migrations import migrations_in, rollback_of
+from harness.promotion import Promotion
 from harness.provenance import git_environ
 from harness.release import Release
 from harness.sql.destructive import DESTRUCTIVE
@@ -80,6 +81,15 @@ class View:
         return self.decision.statement.predicate if self.decision.statement else None
 
     @property
+    def warnings(self) -> tuple[str, ...]:
+        """Why what is said to run there now may not be what does."""
+        if self.running is None:
+            return ()
+        unverified = self.running.unverified
+        told = (f"what runs there now is {unverified}" if unverified else "", self.running.unproven)
+        return tuple(warning for warning in told if warning)
+
+    @property
     def artefacts(self) -> list[tuple[str, str, str]]:
         """Name, digest that runs there now (empty: none), and that would run; what changes comes first."""
         now = self.running.release.subjects if self.running else {}
@@ -93,8 +103,7 @@ class View:
 def look(promotion: Promotion, decision: Decision, running: Running | None) -> View:
     """The view of ``promotion``, about which the gate has just said ``decision``."""
     root, release = promotion.root, promotion.release
-    name, _ = environment_file(root, promotion.environment.environment)
-    text = (root / name).read_text(encoding="utf-8")
+    text = promotion.content.decode("utf-8", "replace")
     before = running.release if running else None
     return View(
         environment=promotion.environment.environment,
@@ -103,25 +112,26 @@ def look(promotion: Promotion, decision: Decision, running: Running | None) -> V
         decision=decision,
         evidence=promotion.evidence,
         running=running,
-        migrations=tuple(_migrations(root, release, before)),
+        migrations=tuple(_migrations(root, before)),
         configuration=tuple(_diff(running.environment_file, text)) if running else (),
         commits=tuple(_commits(root, before, release)),
     )
 
 
-def _migrations(root: Path, release: Release, before: Release | None) -> list[MigrationChange]:
+def _migrations(root: Path, before: Release | None) -> list[MigrationChange]:
+    """What the tree would apply: never what a release.json says, which the gate only compares with it."""
     applied = before.migrations if before else {}
-    changes = []
-    dangers = _dangers(root)
-    for file, digest in release.migrations.items():
-        if applied.get(file) == digest:
+    changes, here, dangers = [], set(), _dangers(root)
+    for migration in migrations_in(root / "supabase" / "migrations"):
+        assert migration.path is not None  # noqa: S101 - for the type checker: it is from a file
+        file = migration.path.name
+        here.add(file)
+        if applied.get(file) == f"sha256:{hashlib.sha256(migration.path.read_bytes()).hexdigest()}":
             continue
         kind = "edited after it had been applied" if file in applied else NEW
-        path = root / "supabase" / "migrations" / file
-        sql = path.read_text(encoding="utf-8") if path.is_file() else ""
-        reverse = (root / "supabase" / "rollbacks" / file).is_file()
+        reverse, sql = rollback_of(migration).is_file(), migration.text
         changes.append(MigrationChange(file, kind, sql, reverse, _count(sql), dangers.get(file, ())))
-    gone = [file for file in applied if file not in release.migrations]
+    gone = [file for file in applied if file not in here]
     return changes + [
         MigrationChange(file, "applied there, and not in this release", "", False) for file in gone
     ]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from harness.errors import ConfigurationError, HarnessError
+from harness.visible import visible
 
 if TYPE_CHECKING:
     from harness.asking import Ask, Deploy
@@ -83,9 +84,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def _usage_error(error: HarnessError) -> pytest.UsageError:
     """What pytest prints and ends with; it may repeat what evidence says."""
-    from harness.plain import plain  # noqa: PLC0415 - see pytest_configure
-
-    return pytest.UsageError(plain(str(error)))
+    return pytest.UsageError(visible(str(error)))
 
 
 def pytest_bdd_apply_tag(tag: str, function: object) -> bool | None:

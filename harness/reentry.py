@@ -10,15 +10,14 @@ import datetime as dt
 import uuid
 from dataclasses import dataclass, field
 
-from harness.attestation import dsse, statement
 from harness.attestation.keys import PublicKey
 from harness.attestation.statement import Statement, TestResult
-from harness.attestation.strict_json import Malformed
 from harness.errors import Problem
 from harness.gate import Decision
 from harness.gate_evidence import Sealed
 from harness.invocation import FOREIGN
 from harness.promotion import Promotion
+from harness.runs import newest_first
 
 __all__ = ["Reentry"]
 
@@ -57,21 +56,11 @@ class Reentry(Promotion):
 
     def _passed(self, key: PublicKey) -> tuple[Sealed | None, Statement[TestResult] | None]:
         """The newest evidence of a passing run of the release here."""
-        prefix = f"runs/{self.environment.environment}/"
-        for name in reversed(self.store.names(prefix)):
-            if not name.endswith(".intoto.json"):
-                continue
-            raw = self.store.get(name) or b""
-            try:
-                envelope = dsse.unseal(raw)
-                if not envelope.signed_by([key]):
-                    continue
-                found = statement.read(envelope.payload, TestResult, statement.TEST_RESULT)
-            except Malformed:  # evidence of something else is none of this release
-                continue
-            if self._is_a_pass(found):
-                report = self.store.get(name.removesuffix(".intoto.json") + ".html")
-                return Sealed(self.store.where(name), raw, report), found
+        for kept in newest_first(self.store, self.environment.environment):
+            if kept.problem or not kept.sealed.envelope.signed_by([key]):
+                continue  # evidence of something else is none of this release
+            if self._is_a_pass(kept.sealed.statement):
+                return kept.with_report(self.store), kept.sealed.statement
         return None, None
 
     def _is_a_pass(self, found: Statement[TestResult]) -> bool:

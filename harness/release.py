@@ -73,8 +73,10 @@ class Release:
 
     @property
     def digest(self) -> str:
-        """sha256 over its subjects and whether its tree was clean."""
+        """sha256 over its subjects, its migrations in their order, what is missing, and a dirty tree."""
         lines = "".join(f"{name} {digest}\n" for name, digest in sorted(self.subjects.items()))
+        lines += "".join(f"migration {file} {digest}\n" for file, digest in self.migrations.items())
+        lines += "".join(f"missing {name} {reason}\n" for name, reason in sorted(self.missing.items()))
         lines += "dirty\n" if self.source.dirty else ""
         return f"sha256:{hashlib.sha256(lines.encode()).hexdigest()}"
 
@@ -91,7 +93,7 @@ class Release:
     def as_dict(self) -> dict[str, Any]:
         """The shape of release.json."""
         return {
-            "schema": 2,
+            "schema": 3,
             "name": self.name,
             "digest": self.digest,
             "source": {
@@ -156,11 +158,26 @@ class Release:
             mine, theirs = self.subjects.get(name, "none"), other.subjects.get(name, "none")
             if mine != theirs:
                 lines.append(f"{name} is {_short(theirs)} instead of {_short(mine)}")
+        lines += self._other_lists(other)
         if self.source.dirty != other.source.dirty:
             changed = ", ".join((other if other.source.dirty else self).source.changed[:3])
             lines.append(
                 f"the tree {'has' if other.source.dirty else 'had'} uncommitted changes: {changed}"
             )
+        return lines
+
+    def _other_lists(self, other: Release) -> list[str]:
+        """How the lists beside the artefacts differ; they are what people are shown."""
+        lines = []
+        for file in sorted({*self.migrations, *other.migrations}):
+            mine, theirs = self.migrations.get(file, "none"), other.migrations.get(file, "none")
+            if mine != theirs:
+                lines.append(f"migration {file} is {_short(theirs)} instead of {_short(mine)}")
+        if not lines and list(self.migrations) != list(other.migrations):
+            lines.append("the migrations are in another order")
+        for name in sorted(self.missing.keys() & other.missing.keys()):
+            if self.missing[name] != other.missing[name]:
+                lines.append(f"{name} is missing: {other.missing[name]}, instead of {self.missing[name]}")
         return lines
 
 
@@ -183,6 +200,14 @@ def _short(digest: str) -> str:
     return f"{kind}:{value[:12]}" if separator else digest
 
 
+Name = Annotated[str, Field(pattern="^[a-z][a-z0-9-]{0,60}$")]
+Line = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f-\x9f]{0,1000}$")]
+"""Text that people are shown: one line, which moves no cursor."""
+
+
+_ONLY_THESE = Field(json_schema_extra={"additionalProperties": False})
+
+
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True)
 
@@ -192,12 +217,12 @@ class _Source(_Strict):
     """Commit of the gateway, the web app and everything else; empty outside a repository."""
     dirty: bool
     """Whether files differed from the commit."""
-    changed: tuple[str, ...]
+    changed: tuple[Line, ...]
     """Which."""
 
 
 class _Migration(_Strict):
-    file: str
+    file: Annotated[str, Field(pattern=r"^[0-9]{14}_[a-z0-9_]+\.sql$")]
     """Name of the file."""
     digest: Annotated[str, Field(pattern=_DIGEST)]
     """sha256 of its content."""
@@ -206,17 +231,17 @@ class _Migration(_Strict):
 class _File(_Strict):
     """A release: what is deployed, each artefact by digest."""
 
-    schema_version: Annotated[Literal[2], Field(alias="schema")]
+    schema_version: Annotated[Literal[3], Field(alias="schema")]
     """Version of this format."""
     name: Annotated[str, Field(pattern="^release-[0-9a-f]{12}$")]
     """Its name for people: the start of its digest."""
     digest: Annotated[str, Field(pattern=_DIGEST)]
-    """sha256 over its artefacts and its commit."""
+    """sha256 over its artefacts, its commit, its migrations and what is missing."""
     source: _Source
     """Where it came from."""
-    artefacts: dict[str, Annotated[str, Field(pattern=_DIGEST)]]
+    artefacts: Annotated[dict[Name, Annotated[str, Field(pattern=_DIGEST)]], _ONLY_THESE]
     """Name: digest of every artefact."""
-    missing: dict[str, str]
+    missing: Annotated[dict[Name, Line], _ONLY_THESE]
     """Name of every artefact that has no digest, and why."""
     migrations: tuple[_Migration, ...]
     """The migrations, in the order in which they are applied."""

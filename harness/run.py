@@ -45,7 +45,7 @@ class Run:
         loaded = load(config.option.env, root, overrides=config.option.set)
         environment = loaded.environment
         self.stack = config.hook.pytest_harness_stack(environment=environment, root=root)
-        self.passage = Passage(config, self.stack, loaded.path)
+        self.passage = Passage(config, self.stack, loaded)
         problems = [*preflight(environment, self.stack.secrets), *self.passage.problems()]
         if problems:
             closed = any(problem.where.startswith("gate.") for problem in problems)
@@ -143,6 +143,8 @@ class Run:
         ledger = self.session.finish()
         if failed and ledger.decision is not Decision.NO_GO:
             ledger.troubles.append(f"pytest counted {failed} failures that no check explains")
+        if trouble := self.passage.end(ledger):
+            ledger.troubles.append(trouble)
         files.write_run(ledger, self.stack.state)
         if trouble := self.passage.leave(ledger):
             ledger.troubles.append(trouble)

@@ -138,7 +138,7 @@ class SecretStore:
             return value
         if kind == "file":
             return self._read_file(reference, name)
-        return self._generated(name)
+        return self._generated(reference, name)
 
     def _read_file(self, reference: str, name: str) -> str:
         try:
@@ -151,7 +151,7 @@ class SecretStore:
             raise _missing(reference, f"{name} is empty", "put the secret into it")
         return value
 
-    def _generated(self, name: str) -> str:
+    def _generated(self, reference: str, name: str) -> str:
         """The secret ``name`` of this machine, made when it does not exist yet."""
         path = self._state / "secrets" / name
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -164,8 +164,11 @@ class SecretStore:
             with contextlib.suppress(FileExistsError):
                 os.link(part, path)  # never replaces: of two runs that race, both read the first one's
             part.unlink()
-        path.chmod(0o600)
-        return path.read_text(encoding="utf-8").strip()
+        try:  # never made private again in silence: whoever could read it may have it
+            return _read_private(reference, path).strip()
+        except (OSError, UnicodeDecodeError) as error:
+            reason = getattr(error, "strerror", None) or type(error).__name__
+            raise _missing(reference, f"cannot read {path}: {reason}", "") from None
 
 
 def _read_private(reference: str, path: Path) -> str:

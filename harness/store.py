@@ -5,16 +5,16 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import stat
 from pathlib import Path
 from typing import Protocol
 
 from harness.attestation.strict_json import LARGEST
 from harness.environment import Environment
 from harness.errors import HarnessError
+from harness.plain_files import NotPlain, read_plain, refuse_links
 from harness.secrets import SecretStore
 
-__all__ = ["LARGEST_REPORT", "AlreadyThere", "DirectoryStore", "Store", "open_store", "read_plain"]
+__all__ = ["LARGEST_REPORT", "AlreadyThere", "DirectoryStore", "Store", "open_store"]
 
 LARGEST_REPORT = 16 * LARGEST
 """Bytes of a report."""
@@ -63,33 +63,6 @@ def open_store(environment: Environment, root: Path, secrets: SecretStore) -> St
     return S3Bucket(gate.s3, secrets.resolve(gate.s3.access_key), secrets.resolve(gate.s3.secret_key))
 
 
-def read_plain(path: Path, largest: int = LARGEST) -> bytes | None:
-    """The bytes of a regular file; None when there is none.
-
-    Raises:
-        HarnessError: when it is a link (which may point elsewhere tomorrow), no file, or too large.
-    """
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        link = path.is_symlink()
-        raise HarnessError(
-            f"{path}: {'is a symbolic link' if link else error.strerror}; name a file"
-        ) from None
-    try:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise HarnessError(f"{path}: is not a file")
-        if status.st_size > largest:
-            raise HarnessError(f"{path}: is larger than {largest // 1024 // 1024} MiB")
-        with open(descriptor, "rb", closefd=False) as file:
-            return file.read(largest + 1)
-    finally:
-        os.close(descriptor)
-
-
 class DirectoryStore:
     """Implements :class:`Store`: one file an object."""
 
@@ -99,6 +72,7 @@ class DirectoryStore:
     def put(self, name: str, content: bytes) -> None:
         """Write a file that does not exist yet."""
         path = self._path(name)
+        refuse_links(path.parent, self._directory)
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}")
         part.write_bytes(content)
@@ -111,20 +85,26 @@ class DirectoryStore:
 
     def get(self, name: str) -> bytes | None:
         """The content of a file."""
-        return read_plain(self._path(name), LARGEST_REPORT)
+        return read_plain(self._path(name), LARGEST_REPORT, below=self._directory)
 
     def names(self, prefix: str) -> list[str]:
-        """The names of the files."""
+        """The names of the files. A directory that is a link could hide some: it is refused."""
         base = self._directory / prefix.rpartition("/")[0]
-        found = (
-            path.relative_to(self._directory).as_posix() for path in base.rglob("*") if not path.is_dir()
-        )
+        refuse_links(base, self._directory)
+        found = []
+        for path in base.rglob("*"):
+            if not path.is_dir():
+                found.append(path.relative_to(self._directory).as_posix())
+            elif path.is_symlink():
+                raise NotPlain(path, "is a symbolic link", "evidence is kept in one directory")
         return sorted(name for name in found if name.startswith(prefix) and _NAME.fullmatch(name))
 
     def delete(self, name: str) -> None:
         """Remove a file."""
+        path = self._path(name)
+        refuse_links(path.parent, self._directory)
         with contextlib.suppress(FileNotFoundError):
-            self._path(name).unlink()
+            path.unlink()
 
     def where(self, name: str) -> str:
         """Its path, as short as it can be said from here."""

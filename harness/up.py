@@ -12,6 +12,7 @@ from harness.conductor import DEPENDS, ComponentRecord, Conductor
 from harness.environment.loader import load, preflight
 from harness.errors import ConfigurationError, HarnessError
 from harness.evidence import Evidence
+from harness.policy import policy_problems
 from harness.providers.local.supervisor import MARKER
 from harness.providers.registry import build_stack
 from harness.runlock import run_lock
@@ -53,8 +54,9 @@ def deploy_all(root: Path, env: str, overrides: Sequence[str], console: Console)
     Raises:
         ConfigurationError: when the environment or a secret is not right.
     """
-    environment = load(env, root, overrides=overrides).environment
-    if environment.predecessor is not None:
+    loaded = load(env, root, overrides=overrides)
+    environment = loaded.environment
+    if environment.predecessor is not None or policy_problems(environment, loaded.content, root):
         raise HarnessError(
             f"{env} has a gate: what is deployed there is proven; use: pytest --env {env} features/"
         )

@@ -24,11 +24,10 @@ from harness.environment.loader import load
 from harness.promotion import Promotion
 from harness.release import Release
 from harness.store import DirectoryStore
-from tests.attack.stand import DANA, IMAGE, REPORT, Stand, key
+from tests.attack.stand import DANA, IMAGE, PRODUCTION, REPORT, Stand
 
 __all__ = ["PRODUCTION", "Deposit", "pem"]
 
-PRODUCTION = key("production runner")
 BASE = "runs/staging/20260304T110000Z-abc"
 
 
@@ -85,7 +84,7 @@ class Deposit:
             change(payload)
 
         base = f"runs/production/{run}"
-        self.keep(base, self.stand.ran(made, signers=[PRODUCTION]))
+        self.keep(base, self.stand.ran(made, signers=[more.get("signer", PRODUCTION)]))
         release = more.get("release", self.stand.release)
         self.store.put(f"{base}.release.json", json.dumps(release.as_dict()).encode())
         text = more.get("environment", (self.root / "environments" / "production.yaml").read_text())

@@ -12,13 +12,15 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+from harness.attestation.keys import PublicKey
 from harness.errors import HarnessError
 
-__all__ = ["NAMESPACE", "raw_ed25519", "ssh_sign", "ssh_verifies"]
+__all__ = ["NAMESPACE", "key_bytes", "ssh_sign", "ssh_verifies"]
 
 NAMESPACE = "approval@chat-stack"
 """A signature for another purpose (git, files) does not count here."""
 _SECONDS = 30.0
+_ED25519, _ED25519_BLOB = 32, 51  # bytes: of the key itself, and with its kind and both lengths before it
 _WHO = "approver"
 
 
@@ -61,16 +63,24 @@ def ssh_verifies(signature: str, message: bytes, key: str) -> bool:
         return _run(argv, message).returncode == 0
 
 
-def raw_ed25519(key: str) -> bytes | None:
-    """The 32 bytes of an ``ssh-ed25519`` public key; None for another kind."""
-    kind, _, blob = key.partition(" ")
-    if kind != "ssh-ed25519":
-        return None
+def key_bytes(key: str) -> bytes:
+    """What tells one public key from another, however it is written: of an ed25519 key its 32 bytes.
+
+    Raises:
+        ValueError: when it is no key, or not written as an encoder writes it.
+    """
+    if key.startswith("ed25519:"):
+        return PublicKey.parse(key).raw
+    kind, _, text = key.partition(" ")
     try:
-        raw = base64.b64decode(blob, validate=True)
+        blob = base64.b64decode(text, validate=True)
     except binascii.Error:
-        return None
-    return raw[-32:] if len(raw) == 51 else None
+        raise ValueError("an ssh key is its kind and base64, as in a .pub file") from None
+    if base64.b64encode(blob).decode() != text:
+        raise ValueError("is not base64 as an encoder writes it")
+    if blob[4 : 4 + int.from_bytes(blob[:4])] != kind.encode():
+        raise ValueError(f"is no {kind} key: it says something else inside")
+    return blob[-_ED25519:] if kind == "ssh-ed25519" and len(blob) == _ED25519_BLOB else blob
 
 
 def _closed(key: Path) -> None:

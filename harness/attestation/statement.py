@@ -14,7 +14,7 @@ from __future__ import annotations
 import datetime as dt
 from typing import Annotated, Any, Generic, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
 from harness.attestation import strict_json
@@ -47,7 +47,24 @@ APPROVAL = "https://chat.example/attestation/approval/v1"
 Text = Annotated[str, Field(max_length=20_000)]
 Name = Annotated[str, Field(min_length=1, max_length=1000)]
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
-Timestamp = Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$")]
+
+
+def _exists(text: str) -> str:
+    """``text``, when the calendar knows it.
+
+    Raises:
+        ValueError: when it does not: month 13, the thirtieth of February.
+    """
+    try:
+        dt.datetime.fromisoformat(text)
+    except ValueError:
+        raise ValueError("names a time that does not exist") from None
+    return text
+
+
+_DATE, _TIME = "[0-9]{4}-[0-9]{2}-[0-9]{2}", "[0-9]{2}:[0-9]{2}:[0-9]{2}"
+Day = Annotated[str, Field(pattern=f"^{_DATE}$"), AfterValidator(_exists)]
+Timestamp = Annotated[str, Field(pattern=f"^{_DATE}T{_TIME}Z$"), AfterValidator(_exists)]
 
 
 class _Model(BaseModel):
@@ -96,7 +113,7 @@ class WaiverRecord(_Model):
     check: Name
     owner: Name
     reason: Text
-    expires: Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\d$")]
+    expires: Day
     where: Text = ""
     tests: tuple[Name, ...] = ()
     """The tests that passed by it."""

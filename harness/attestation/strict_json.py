@@ -7,6 +7,7 @@ that they are known to disagree about is refused.
 from __future__ import annotations
 
 import json
+import re
 from typing import Any, NoReturn
 
 __all__ = ["DEEPEST", "LARGEST", "Malformed", "dumps", "loads"]
@@ -17,6 +18,8 @@ DEEPEST = 16
 """Levels of objects and lists; a statement has seven."""
 _LARGEST_INT = 2**53
 """Beyond it, parsers that keep numbers as doubles disagree with ours."""
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
+"""Only an escape can write one: UTF-8 has none."""
 
 
 class Malformed(ValueError):
@@ -37,11 +40,14 @@ def loads(raw: bytes) -> Any:
         raise Malformed(f"is not UTF-8 at byte {error.start}") from None
     _refuse_depth(text)
     try:
-        return json.loads(
+        found = json.loads(
             text, object_pairs_hook=_object, parse_float=_float, parse_int=_int, parse_constant=_float
         )
     except json.JSONDecodeError as error:
         raise Malformed(f"is not JSON: {error.msg}, line {error.lineno} column {error.colno}") from None
+    if _SURROGATE.search(text):
+        _refuse_half_characters(found)
+    return found
 
 
 def dumps(value: Any) -> bytes:
@@ -68,6 +74,14 @@ def _refuse_depth(text: str) -> None:
                 raise Malformed(f"is nested more than {DEEPEST} levels deep")
         elif character in "]}":
             depth -= 1
+
+
+def _refuse_half_characters(value: Any) -> None:
+    """Half of a pair of surrogates is no character: no other text could ever say the same."""
+    try:
+        dumps(value)
+    except UnicodeEncodeError:
+        raise Malformed("has half of a pair of surrogates, which is no character") from None
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -36,7 +36,7 @@ def inconsistencies(environment: Environment, file: FilePath) -> Iterator[Found]
     yield from _urls(environment)
     yield from _limits(environment)
     yield from _generated_secrets(environment)
-    yield from gate_inconsistencies(environment)
+    yield from gate_inconsistencies(environment, file)
     yield from machine_names(environment)
 
 

@@ -3,22 +3,53 @@
 from __future__ import annotations
 
 import datetime as dt
+import unicodedata
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
+from harness.attestation.keys import KEY_PATTERN, PublicKey
+from harness.attestation.sshsig import key_bytes
 from harness.environment.base import Positive, SecretReference, Strict, Url
 
-__all__ = ["Approvals", "Approver", "Freeze", "Gate", "Runner", "S3Store", "Weekday"]
+__all__ = ["Approvals", "Approver", "Freeze", "Gate", "Runner", "S3Store", "Weekday", "same_name"]
 
 Weekday = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
-PublicKeyText = Annotated[str, Field(pattern=r"^ed25519:[A-Za-z0-9+/]{43}=$")]
+
+
+def _public_key(text: str) -> str:
+    """``text``, when it is a key in its one spelling.
+
+    Raises:
+        ValueError: when its base64 is not what an encoder writes.
+    """
+    PublicKey.parse(text)
+    return text
+
+
+def _approver_key(text: str) -> str:
+    """The same of an approver's key, which may be an ssh key.
+
+    Raises:
+        ValueError: when the key is none, or of another kind than it says.
+    """
+    key_bytes(text)
+    return text
+
+
+def same_name(text: str) -> str:
+    """A name as it is compared: nobody becomes another person by writing it in capitals."""
+    return unicodedata.normalize("NFKC", text).strip().casefold()
+
+
+PublicKeyText = Annotated[str, Field(pattern=KEY_PATTERN), AfterValidator(_public_key)]
 ApproverKeyText = Annotated[
     str,
     Field(
         pattern=r"^(ed25519:[A-Za-z0-9+/]{43}=|(sk-)?(ssh-ed25519|ecdsa-sha2-nistp(256|384|521)|ssh-rsa)"
         r"(@openssh\.com)? [A-Za-z0-9+/=]+)$"
     ),
+    AfterValidator(_approver_key),
 ]
 
 
@@ -38,8 +69,13 @@ class Approver(Strict):
     """Who it is."""
     key: ApproverKeyText
     """Public key: `ed25519:...`, or `ssh-ed25519 AAAA...` as in an ssh .pub file."""
-    accounts: tuple[str, ...] = ()
+    accounts: tuple[Annotated[str, Field(min_length=1)], ...] = ()
     """Names under which this person runs checklists (CI, this machine): who ran it cannot approve it."""
+
+    @property
+    def known_as(self) -> frozenset[str]:
+        """Every name of this person, as names are compared."""
+        return frozenset(same_name(name) for name in (self.name, *self.accounts))
 
 
 class Approvals(Strict):
@@ -85,7 +121,7 @@ class Gate(Strict):
     signing_key: SecretReference
     """Private ed25519 key that signs this environment's evidence and decisions."""
     public_key: PublicKeyText | None = None
-    """Its public half: `harness history` and `harness drift` believe what it has signed."""
+    """Its public half: what it has signed is believed. Demanded of a predecessor, and with approvals."""
     runners: tuple[Runner, ...] = ()
     """Keys that may speak for the predecessor; evidence signed by another one is none."""
     signatures: Positive = 1

@@ -9,8 +9,8 @@ harness.environment.reach        what is missing or does not answer, before a ru
 
 from __future__ import annotations
 
+import hashlib
 import json
-import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path as FilePath
@@ -22,13 +22,11 @@ from harness.environment.explain import Found, dotted, explain, nearest
 from harness.environment.model import Environment
 from harness.environment.overrides import apply_overrides
 from harness.environment.reach import preflight
-from harness.environment.yaml_tree import Path, Tree, read_tree
+from harness.environment.yaml_tree import LARGEST, Path, Tree, read_tree
 from harness.errors import ConfigurationError, Problem
+from harness.plain_files import NotPlain, read_plain
 
-__all__ = ["LARGEST", "Loaded", "load", "preflight"]
-
-LARGEST = 256 * 1024
-"""Bytes that an environment file may have."""
+__all__ = ["LARGEST", "Loaded", "environment_path", "load", "preflight"]
 
 
 @dataclass(frozen=True)
@@ -38,23 +36,36 @@ class Loaded:
     environment: Environment
     path: FilePath
     places: dict[str, str]
+    content: bytes
+    """What stood in the file when it was read; what is signed later is about this."""
+
+    @property
+    def digest(self) -> str:
+        """sha256 of the file."""
+        return f"sha256:{hashlib.sha256(self.content).hexdigest()}"
 
     def where(self, path: str) -> str:
         """file:line:column of ``path`` (``web.port``); the file, when it is a default."""
         return self.places.get(path, str(self.path))
 
 
-def load(name: str | FilePath, root: FilePath, *, overrides: Sequence[str] = ()) -> Loaded:
-    """Read environments/``name``.yaml below ``root``, or the file ``name`` when it is a path.
+def environment_path(name: str) -> str:
+    """Where the file of the environment ``name`` is, from the root of the checkout."""
+    return f"environments/{name}.yaml"
+
+
+def load(name: str, root: FilePath, *, overrides: Sequence[str] = ()) -> Loaded:
+    """Read environments/``name``.yaml below ``root``; a file elsewhere is no environment.
 
     ``overrides`` are ``path=value`` settings that replace what the file says. Takes a few milliseconds.
 
     Raises:
         ConfigurationError: with every problem of the file: its line, its path, and the nearest valid name.
     """
-    path = _find(name, root)
-    shown = _shown(path, root)
-    tree = read_tree(_read(path, shown))
+    path = root / _find(name, root)
+    shown = environment_path(name)
+    content = _read(path, shown, root)
+    tree = read_tree(_decoded(content, shown))
     problems = [
         Problem(f"{shown}:{f.place.line}:{f.place.column}", _named(f.path, f.what), f.hint)
         for f in tree.flaws
@@ -71,42 +82,32 @@ def load(name: str | FilePath, root: FilePath, *, overrides: Sequence[str] = ())
     ]
     if problems or environment is None:
         raise ConfigurationError(_sorted(problems), title=f"environment {path.stem}")
-    return Loaded(environment, path, {dotted(at): places.where(at) for at in tree.values})
+    return Loaded(environment, path, {dotted(at): places.where(at) for at in tree.values}, content)
 
 
-def _find(name: str | FilePath, root: FilePath) -> FilePath:
-    text = str(name)
-    if isinstance(name, FilePath) or "/" in text or text.endswith((".yaml", ".yml")):
-        return root / text
+def _find(name: str, root: FilePath) -> str:
     folder = root / "environments"
     known = sorted(path.stem for path in folder.glob("*.yaml"))
-    if text in known:
-        return folder / f"{text}.yaml"
-    hint = nearest(text, known) if known else f"{folder} holds none"
-    what = f"there is no environment {text!r}"
+    if name in known:
+        return environment_path(name)
+    hint, what = f"{folder} holds none", f"there is no environment {name!r}"
+    if "/" in name or name.endswith((".yaml", ".yml")):
+        what = f"{name!r} is a path; an environment is called by its name, and is environments/NAME.yaml"
+    if known:
+        hint = nearest(FilePath(name).stem, known)
     raise ConfigurationError([Problem("--env", what, hint)], title="environment")
 
 
-def _shown(path: FilePath, root: FilePath) -> str:
-    return str(path.relative_to(root)) if path.is_relative_to(root) else str(path)
-
-
-def _read(path: FilePath, shown: str) -> str:
-    """The text of ``path``; pipes, devices and huge files are not even opened."""
+def _read(path: FilePath, shown: str, root: FilePath) -> bytes:
+    """The bytes of ``path``; links are not followed, and pipes, devices and huge files not read."""
     try:
-        status = path.stat()
-        if stat.S_ISDIR(status.st_mode):
-            raise _unusable(shown, "is a directory", "name a file")
-        if not stat.S_ISREG(status.st_mode):
-            raise _unusable(shown, "is not a file", "name a file")
-        if status.st_size > LARGEST:
-            raise _unusable(shown, f"is larger than {LARGEST // 1024} KiB", "is it an environment file?")
-        raw = path.read_bytes()
-    except OSError as error:
-        raise _unusable(shown, f"cannot be read: {error.strerror or type(error).__name__}", "") from None
-    except ValueError:  # a NUL in the name
-        raise _unusable(repr(shown), "is not a file name", "") from None
-    return _decoded(raw, shown)
+        raw = read_plain(path, LARGEST, below=root)
+    except NotPlain as error:
+        hint = error.hint or ("is it an environment file?" if "larger" in error.reason else "")
+        raise _unusable(shown, error.reason, hint) from None
+    if raw is None:
+        raise _unusable(shown, "is gone", "")
+    return raw
 
 
 def _decoded(raw: bytes, shown: str) -> str:

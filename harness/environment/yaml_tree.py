@@ -15,10 +15,12 @@ from typing import Any
 
 import yaml
 
-__all__ = ["DEEPEST", "Flaw", "Path", "Place", "Tree", "plain_scalar", "read_tree"]
+__all__ = ["DEEPEST", "LARGEST", "Flaw", "Path", "Place", "Tree", "plain_scalar", "read_tree"]
 
 DEEPEST = 12
 """Levels of nesting that a file may have."""
+LARGEST = 256 * 1024
+"""Bytes that it may have."""
 
 Path = tuple[str | int, ...]
 

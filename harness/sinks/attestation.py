@@ -22,6 +22,7 @@ from harness.attestation.statement import (
     WaiverRecord,
 )
 from harness.environment import Environment, Waiver
+from harness.environment.loader import environment_path
 from harness.evidence import Verdict
 from harness.expectations import test_name
 from harness.ledger import Decision, Ledger
@@ -41,8 +42,8 @@ class RunFacts:
     environment: Environment
     release: Release
     root: Path
-    file: Path
-    """The environment file that configured the run."""
+    content: bytes
+    """The environment file that configured the run, as it was loaded."""
     overrides: Sequence[str] = ()
     arguments: Sequence[str] = ()
     """What pytest was told."""
@@ -50,9 +51,8 @@ class RunFacts:
     @property
     def configuration(self) -> dict[str, str]:
         """Name: digest of everything that configured the run."""
-        root, file = self.root.resolve(), self.file.resolve()
-        shown = file.relative_to(root).as_posix() if file.is_relative_to(root) else str(file)
-        configuration = {shown: f"sha256:{hashlib.sha256(file.read_bytes()).hexdigest()}"}
+        shown = environment_path(self.environment.environment)
+        configuration = {shown: f"sha256:{hashlib.sha256(self.content).hexdigest()}"}
         if CHECKLIST in self.release.artefacts:
             configuration[CHECKLIST] = self.release.artefacts[CHECKLIST]
         return configuration
@@ -107,7 +107,7 @@ def write_evidence(ledger: Ledger, facts: RunFacts, report: bytes, signer: Signe
     release = json.dumps(facts.release.as_dict(), indent=2).encode() + b"\n"
     store.put(f"{base}.html", report)
     store.put(f"{base}.release.json", release)
-    store.put(f"{base}.environment.yaml", facts.file.read_bytes())
+    store.put(f"{base}.environment.yaml", facts.content)
     payload = statement.write(test_result(ledger, facts, report))
     store.put(f"{base}.intoto.json", dsse.seal(payload, [signer]))  # last: what it names is there
     return store.where(f"{base}.intoto.json")

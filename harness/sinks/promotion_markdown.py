@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-from harness.plain import plain
 from harness.promotion_view import View, meaning, short, waived, way_back
+from harness.visible import visible
 
 __all__ = ["markdown"]
 
@@ -32,7 +32,8 @@ def markdown(view: View) -> str:
         counted = f"{len(result.passed_tests)} of {len(result.expected_tests)} tests passed"
         proven = f"{_plain(result.environment)} by run {_plain(result.run)}, by {_plain(result.by)}"
         lines += [f"Proven in {proven}, {result.finished_on}: {counted}.", ""]
-    lines += ["## What changes", "", "| Artefact | Runs there now | Would run |", "|---|---|---|"]
+    lines += ["## What changes", "", *(f"**{_plain(warning)}**\n" for warning in view.warnings)]
+    lines += ["| Artefact | Runs there now | Would run |", "|---|---|---|"]
     for name, old, new in view.artefacts:
         shown = "unchanged" if old == new else f"`{short(old) or 'none'}`"
         lines.append(f"| {name} | {shown} | `{short(new) or 'none'}` |")
@@ -65,5 +66,5 @@ def _fenced(language: str, text: str) -> list[str]:
 
 def _plain(text: str) -> str:
     """Text that Markdown and HTML take as text."""
-    escaped = re.sub(r"([\\`*_\[\]|])", r"\\\1", plain(" ".join(text.split())))
+    escaped = re.sub(r"([\\`*_\[\]|])", r"\\\1", visible(" ".join(text.split())))
     return escaped.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

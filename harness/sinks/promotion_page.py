@@ -51,6 +51,7 @@ def _header(view: View, now: dt.datetime) -> Markup:
         about += [("Proven in", f"{result.environment}, run {result.run}"), ("By", result.by)]
         about += [("Age of the evidence", age)]
     runs = view.running.release.name if view.running else "nothing yet"
+    runs += " (not verified)" if view.running and view.running.unverified else ""
     about += [
         ("Runs there now", runs),
         ("If it goes wrong", f"back to {runs}" if view.running else "no way back"),
@@ -99,8 +100,7 @@ def _artefacts(view: View) -> Markup:
         for name, old, new in view.artefacts
     ]
     shown = table(("Artefact", "Change", "Runs there now", "Would run"), rows)
-    warned = view.running.unproven if view.running else ""
-    parts = [element("p", warned, class_="verdict refuted")] if warned else []
+    parts = [element("p", warning, class_="verdict refuted") for warning in view.warnings]
     if commits := [element("li", line) for line in view.commits]:
         count = "1 commit" if len(commits) == 1 else f"{len(commits)} commits"
         parts.append(element("details", element("summary", count), element("ul", *commits)))

@@ -29,7 +29,6 @@ from harness.gate import Decision, Known, decide, promotion_id
 from harness.gate_evidence import Sealed
 from harness.gherkin import read_features
 from harness.ledger import Ledger, ScenarioRecord
-from harness.promotion import environment_file
 from harness.release import Release
 from harness.sinks.attestation import RunFacts, test_result
 from tests.release_tree import commit, make_tree
@@ -46,6 +45,7 @@ def key(name: str) -> Signer:
 
 
 RUNNER, OTHER_RUNNER, LOCAL_RUNNER = key("staging runner"), key("second runner"), key("local runner")
+PRODUCTION = key("production runner")
 DANA, EVE = key("dana"), key("eve")
 
 
@@ -62,9 +62,11 @@ def write_tree(root: Path, ssh_public: str = "") -> Path:
     )
     rest_of_gate = re.compile(r"^  runners:.*?(?=^[a-z])", re.MULTILINE | re.DOTALL)
     production.write_text(rest_of_gate.sub(demands, production.read_text()))
-    text = staging.read_text()
-    old = text.partition("ed25519:")[2].partition("\n")[0]
-    staging.write_text(text.replace(f"ed25519:{old}", LOCAL_RUNNER.public.text))
+    for path, own, runner in ((production, PRODUCTION, None), (staging, RUNNER, LOCAL_RUNNER)):
+        text = re.sub(r"public_key: \S+", f"public_key: {own.public.text}", path.read_text())
+        path.write_text(
+            re.sub(r"key: ed25519:\S+\n", f"key: {runner.public.text}\n", text) if runner else text
+        )
     commit(root, "keys")
     return root
 
@@ -123,9 +125,7 @@ class Stand:
                     "Gateway", "", title, "", (), where, Verdict.HOLDS, "", (holds("seen"),), 0.1
                 )
             )
-        facts = RunFacts(
-            self.predecessor, self.release, self.root, self.root / "environments" / "staging.yaml"
-        )
+        facts = RunFacts(self.predecessor, self.release, self.root, load("staging", self.root).content)
         return strict_json.loads(write(test_result(ledger, facts, REPORT)))
 
     def ran(
@@ -178,11 +178,11 @@ class Stand:
                 self.evidence,
                 self.approvals,
                 self.expected,
-                dict([environment_file(self.root, "staging")]),
+                {"environments/staging.yaml": load("staging", self.root).digest},
                 self.used,
                 self.now,
-                self.waivers,
-                self.items,
+                waivers=self.waivers,
+                items=self.items,
             )
         )
 

@@ -47,9 +47,20 @@ def test_the_approver_is_the_runner_by_key(honest: Stand) -> None:
     alone(stand, honest.approval("dana", RUNNER)).is_denied("by a key that also speaks for the run")
 
 
-@pytest.mark.parametrize("account", ["dana", "dana-at-forge"])
-def test_the_approver_is_who_ran_it(honest: Stand, account: str) -> None:
-    stand = alone(honest.ran(lambda p: p["predicate"].update(by=f"{account} on laptop"))).approved()
+@pytest.mark.parametrize(
+    "by",
+    [
+        "dana on laptop",
+        "dana-at-forge on laptop",
+        "Dana on laptop",
+        "DANA-AT-FORGE (run 7)",
+        "\uff44ana on laptop",  # a d of full width
+        "dana",
+        "dana and somebody else",
+    ],
+)
+def test_the_approver_is_who_ran_it_in_any_spelling(honest: Stand, by: str) -> None:
+    stand = alone(honest.ran(lambda p: p["predicate"].update(by=by))).approved()
     stand.is_denied("approval 1 by dana, who ran it: somebody else has to approve")
 
 
@@ -76,7 +87,7 @@ def test_one_changed_byte_in_the_report_voids_it(honest: Stand) -> None:
 def test_one_changed_byte_in_the_evidence_voids_it(honest: Stand) -> None:
     """A space after the envelope changes nothing of what is signed; the approval is void all the same."""
     stand = honest.carrying(honest.evidence.raw + b" ")
-    stand.is_denied("0 of 1 approvals", "approval 1 by dana is for another promotion")
+    stand.is_denied("0 of 1 approvals", "approval 1 by dana is about another report or other evidence")
 
 
 def test_an_approval_from_the_future(honest: Stand) -> None:
@@ -116,6 +127,34 @@ def test_one_approval_twice_is_one(honest: Stand) -> None:
         honest, 2, Approver(name="dana", key=DANA.public.text), Approver(name="eve", key=EVE.public.text)
     )
     alone(stand, honest.approvals[0], honest.approval()).is_denied_only_for("1 of 2 approvals")
+
+
+def test_an_account_without_a_name(honest: Stand) -> None:
+    """In a container, an account may be called "uid 1000"."""
+    stand = allowing(honest, 1, Approver(name="dana", key=DANA.public.text, accounts=("uid 1000",)))
+    ran = alone(stand.ran(lambda p: p["predicate"].update(by="uid 1000 on laptop"))).approved()
+    ran.is_denied("approval 1 by dana, who ran it")
+
+
+@pytest.mark.parametrize("other", [{"name": "Dana"}, {"name": "ada", "accounts": ("DANA",)}])
+def test_one_person_with_two_keys_is_one_approver(honest: Stand, other: dict) -> None:
+    stand = allowing(
+        honest, 2, Approver(name="dana", key=DANA.public.text), Approver(key=EVE.public.text, **other)
+    )
+    alone(stand, honest.approval(), honest.approval(other["name"], EVE)).is_denied_only_for(
+        "1 of 2 approvals"
+    )
+
+
+@pytest.mark.parametrize("month", ["13", "00"])
+def test_a_time_that_does_not_exist_is_one_clear_reason(honest: Stand, month: str) -> None:
+    stand = alone(honest.ran(lambda p: p["predicate"].update(finishedOn=f"2026-{month}-04T10:00:00Z")))
+    stand.approved().is_denied("finishedOn: value error, names a time that does not exist")
+
+
+def test_half_a_character_is_one_clear_reason(honest: Stand) -> None:
+    raw = json.dumps({"payload": "e30=", "payloadType": dsse.IN_TOTO, "sshSignature": "\ud800"})
+    alone(honest, raw.encode()).is_denied("approval 1 has half of a pair of surrogates")
 
 
 def test_one_key_under_two_names_is_one_approver(honest: Stand, ssh: Path) -> None:

@@ -26,6 +26,10 @@ values = st.recursive(
     max_leaves=12,
 )
 
+halves = st.text(st.characters(categories=["Cs"]), min_size=1, max_size=3).filter(
+    lambda text: "\ufffd" in text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+)
+
 
 @given(values)
 @quiet
@@ -41,6 +45,34 @@ def test_any_bytes_are_parsed_as_json_does_or_refused(raw: bytes) -> None:
     except Malformed:
         return
     assert found == json.loads(raw)
+
+
+@given(st.text(st.characters(codec=None, categories=["Cs", "L", "P"]), max_size=20), st.booleans())
+@quiet
+def test_text_is_read_when_utf8_can_write_it(text: str, escaped: bool) -> None:
+    """Half of a pair of surrogates is refused, however it is written; a pair is the character it makes."""
+    raw = json.dumps({text: [text]}, ensure_ascii=escaped).encode("utf-8", "surrogatepass")
+    meant = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    try:
+        found = strict_json.loads(raw)
+    except Malformed:
+        assert any("\ud800" <= character <= "\udfff" for character in text)
+        return
+    assert strict_json.loads(strict_json.dumps(found)) == found == {meant: [meant]}
+
+
+@given(halves)
+@quiet
+def test_half_characters_anywhere_are_denied_and_never_a_crash(honest: Stand, text: str) -> None:
+    """In evidence that nobody signed, in signed evidence, and in an approval."""
+    payload = honest.payload()
+    payload["predicate"].update(by=text, reasons=[text])
+    raw = json.dumps(payload).encode()
+    for signers in ([], [RUNNER]):
+        assert not honest.carrying(dsse.seal(raw, signers)).decide().open
+    envelope = json.dumps({"payload": text, "payloadType": dsse.IN_TOTO, "sshSignature": text}).encode()
+    assert not replace(honest, approvals=[envelope]).decide().open
+    assert not honest.carrying(envelope).decide().open
 
 
 @given(st.floats(allow_nan=True))

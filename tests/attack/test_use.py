@@ -6,15 +6,20 @@ import datetime as dt
 import json
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from harness.attestation import dsse, strict_json
 from harness.attestation.statement import SUMMARY, Summary, read
+from harness.environment.loader import load
 from harness.errors import HarnessError
+from harness.gate import promotion_id
 from harness.promotion import Promotion
+from harness.release import Release
 from harness.store import AlreadyThere
 from tests.attack.stand import REPORT, RUNNER, write_tree
 from tests.promotion_stand import BASE, PRODUCTION, Deposit
@@ -57,6 +62,72 @@ def test_a_promotion_counts_once(deposit: Deposit) -> None:
     deposit.is_denied("it ended ")
 
 
+def without_approvals(deposit: Deposit, **more: Any) -> Promotion:
+    """An environment that asks for none: the evidence alone is used."""
+    environment = load("production", deposit.root).environment
+    gate = environment.gate.model_copy(update={"approvals": None})
+    environment = environment.model_copy(update={"gate": gate})
+    return Promotion(environment, deposit.root, deposit.store, deposit.stand.release, **more)
+
+
+def other_alphabet(text: str) -> str:
+    return text.replace("+", "-").replace("/", "_")
+
+
+def envelope(change: Callable[[dict[str, Any]], object]) -> Callable[[bytes], bytes]:
+    """Another envelope around what was signed."""
+
+    def changed(raw: bytes) -> bytes:
+        found = json.loads(raw)
+        change(found)
+        return json.dumps(found).encode()
+
+    return changed
+
+
+REWRITTEN: dict[str, Callable[[bytes], bytes]] = {
+    "white space": lambda raw: raw + b"\n",
+    "several lines": lambda raw: json.dumps(json.loads(raw), indent=2).encode(),
+    "another key id": envelope(lambda e: e["signatures"][0].update(keyid="mine")),
+    "no key id": envelope(lambda e: e["signatures"][0].pop("keyid")),
+    "the signature twice": envelope(lambda e: e["signatures"].append(dict(e["signatures"][0]))),
+    "a stranger's signature": envelope(lambda e: e["signatures"].append({"sig": "AAAA"})),
+    "the other alphabet": envelope(lambda e: e.update(payload=other_alphabet(e["payload"]))),
+    "it, in the signature": envelope(
+        lambda e: e["signatures"][0].update(sig=other_alphabet(e["signatures"][0]["sig"]))
+    ),
+    "keys in another order": lambda raw: json.dumps(dict(reversed(json.loads(raw).items()))).encode(),
+}
+
+
+@pytest.mark.parametrize("how", REWRITTEN)
+def test_other_bytes_around_what_was_signed_are_no_other_promotion(
+    deposit: Deposit, tmp_path: Path, how: str
+) -> None:
+    first = without_approvals(deposit)
+    assert first.decide().open
+    first.claim(PRODUCTION)
+    first.finish("GO")
+    copy = tmp_path / "copy.intoto.json"
+    copy.write_bytes(REWRITTEN[how](deposit.promotion_evidence()))
+    assert copy.read_bytes() != deposit.promotion_evidence()
+    copy.with_name("copy.html").write_bytes(REPORT)
+    again = without_approvals(deposit, evidence_file=copy)
+    [reason] = again.decide().reasons
+    assert "was used already" in reason.what
+    with pytest.raises(HarnessError, match="the gate has closed"):
+        again.claim(PRODUCTION)
+    assert len(deposit.store.names("promotions/production/")) == 2, "one, and its end"
+
+
+def test_a_promotion_is_of_one_run_one_release_and_one_environment(deposit: Deposit) -> None:
+    stand = deposit.stand
+    other_run = stand.ran(lambda payload: payload["predicate"].update(run="20260304T110000Z-def"))
+    other_release = replace(stand, release=Release.build(deposit.root, "sha256:" + "b" * 64))
+    ids = {s.promotion for s in (stand, other_run, other_release, replace(stand, evidence=None))}
+    assert len({*ids, promotion_id("preview", stand.release, stand.evidence)}) == 5
+
+
 def test_killed_between_deploy_and_evidence(deposit: Deposit) -> None:
     """The claim is there and the end is not; nothing else tells how far it came."""
     promotion = deposit.promotion()
@@ -88,9 +159,20 @@ def test_two_promotions_at_once(deposit: Deposit) -> None:
     for thread in threads:
         thread.join()
     assert told.count("in") == 1
+    assert len(deposit.store.names("decisions/production/")) == 1, "one was let in, and one is said to be"
     others = [text for text in told if text != "in"]
     assert len(others) == 7
     assert all("begun by somebody else" in text or "was used already" in text for text in others), others
+
+
+def test_a_decision_that_cannot_be_written_uses_the_promotion_and_deploys_nothing(deposit: Deposit) -> None:
+    promotion = deposit.promotion()
+    assert promotion.decide().open
+    deposit.path("decisions").write_text("in the way")
+    with pytest.raises(HarnessError, match="the decision could not be written"):
+        promotion.claim(PRODUCTION)
+    deposit.is_denied("it ended ")
+    deposit.is_denied("nothing was deployed: the decision could not be written")
 
 
 def test_evidence_that_is_changed_between_check_and_use(deposit: Deposit) -> None:
@@ -157,8 +239,8 @@ def test_symlinked_evidence(deposit: Deposit, tmp_path: Path) -> None:
 
 def test_evidence_that_is_a_pipe_or_a_directory(deposit: Deposit, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
-    for path in (tmp_path / "pipe", tmp_path):
-        with pytest.raises(HarnessError, match="is not a file"):
+    for path, told in ((tmp_path / "pipe", "is not a file"), (tmp_path, "is a directory")):
+        with pytest.raises(HarnessError, match=told):
             deposit.promotion(evidence_file=path).decide()
 
 

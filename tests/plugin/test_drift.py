@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import subprocess
 import sys
 
@@ -61,12 +62,37 @@ def test_a_public_key_that_is_not_that_of_the_signing_key_is_refused(project: Mi
     project.pytest().is_refused("local:runner_key: is not the private half of gate.public_key")
 
 
-def test_an_environment_file_elsewhere_is_named_as_what_it_is(project: Miniature) -> None:
-    project.write("elsewhere/local.yaml", (project.root / "environments" / "local.yaml").read_text())
-    outcome = project.pytest("--env", "elsewhere/local.yaml")
-    assert outcome.exit == 0, outcome.text
-    names = [entry.name for entry in stated(project).predicate.configuration]
-    assert names == ["checklist", "elsewhere/local.yaml"]
+def test_evidence_names_the_file_that_was_loaded(project: Miniature) -> None:
+    """It is edited while the run goes on: what is signed is about what configured it."""
+    path = project.root / "environments" / "local.yaml"
+    before = path.read_bytes()
+    project.steps("""
+    from harness.checks.base import check
+    from harness.evidence import holds
+
+    @check("mini.edits", component="gateway")
+    def edits(stack):
+        path = stack.root / "environments" / "local.yaml"
+        path.write_text(path.read_text() + "# edited\\n")
+        return holds("edited")
+
+    @then("it edits the environment")
+    def _(ask):
+        ask(edits)
+    """)
+    project.feature("""
+    Feature: Extra
+
+      @env:local
+      Scenario: Edits
+        Given the gateway is deployed
+        Then it edits the environment
+    """)
+    project.pytest()
+    assert path.read_bytes() != before
+    named = {entry.name: entry.digest.text for entry in stated(project).predicate.configuration}
+    assert set(named) == {"checklist", "environments/local.yaml"}
+    assert named["environments/local.yaml"] == f"sha256:{hashlib.sha256(before).hexdigest()}"
 
 
 def test_a_check_that_is_not_asked_any_more_is_drift(project: Miniature) -> None:

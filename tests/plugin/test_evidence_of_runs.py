@@ -160,4 +160,5 @@ def test_a_key_that_is_none_is_refused_before_anything_is_touched(project: Minia
     secrets = project.state / "secrets"
     secrets.mkdir(parents=True)
     (secrets / "runner_key").write_text("not-a-key-at-all")
+    (secrets / "runner_key").chmod(0o600)
     project.pytest().is_refused("local:runner_key: holds no private key (make one with: harness keys new")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -159,6 +160,97 @@ def test_killed_between_deploy_and_evidence(second: Second) -> None:
     process.wait()
     assert evidence(second.project, "staging") == []
     second.is_refused("was used already: begun ", "it never ended: it was killed")
+
+
+def test_an_environment_file_elsewhere_deploys_nothing(second: Second) -> None:
+    """A copy without anything that the gate demands."""
+    text = (second.project.root / "environments" / "staging.yaml").read_text()
+    text = text.replace("predecessor: local\n", "")
+    second.project.write("elsewhere/staging.yaml", re.sub(r"  runners:\n(    .*\n)+", "", text))
+    for path in ("elsewhere/staging.yaml", str(second.project.root / "elsewhere" / "staging.yaml")):
+        outcome = second.project.pytest("--env", path)
+        assert outcome.exit != 0, outcome.text
+        assert "is a path; an environment is called by its name" in outcome.text
+        assert "did you mean staging?" in outcome.text
+    assert not second.project.journal, "something was deployed"
+
+
+def test_a_gate_that_was_taken_away_without_a_commit(second: Second) -> None:
+    """In the file itself this time, with and without git being told to overlook it."""
+    from rich.console import Console
+
+    from harness.errors import HarnessError
+    from harness.up import deploy_all
+
+    path = second.project.root / "environments" / "staging.yaml"
+    text = path.read_text().replace("predecessor: local\n", "")
+    path.write_text(re.sub(r"  runners:\n(    .*\n)+", "", text))
+    second.is_refused("gate.policy: environments/staging.yaml is not what the commit holds")
+    git(second.project.root, "update-index", "--assume-unchanged", "environments/staging.yaml")
+    second.is_refused("gate.policy: environments/staging.yaml is not what the commit holds")
+    with pytest.raises(HarnessError, match="staging has a gate"):
+        deploy_all(second.project.root, "staging", [], Console())
+
+
+FASTER = """
+from harness.promotion import Promotion
+
+claim = Promotion.claim
+
+
+def slower(self, signer):
+    if self.environment.predecessor:
+        name = f"promotions/staging/{self._decision.promotion}.json"
+        self.store.put(name, b'{"begun": "now", "by": "another machine"}')
+    return claim(self, signer)
+
+
+Promotion.claim = slower
+"""
+FULL = """
+from harness.errors import HarnessError
+from harness.promotion import Promotion
+
+
+def finish(self, outcome):
+    if self.environment.predecessor:
+        raise HarnessError("the store is full")
+
+
+Promotion.finish = finish
+"""
+
+
+def meddled_with(second: Second, code: str) -> None:
+    """The same harness, but for what ``code`` does to it in staging; local has passed."""
+    path = second.project.root / "conftest.py"
+    path.write_text(f"{path.read_text()}\n{code}")
+    commit(second.project.root, "something else happens")
+    assert second.project.pytest().exit == 0
+
+
+def test_who_was_slower_signs_nothing_about_the_release(second: Second) -> None:
+    """It has touched nothing; that it failed in staging would close the gate behind the one that got in."""
+    meddled_with(second, FASTER)
+    before = second.project.journal
+    outcome = second.pytest()
+    assert outcome.exit != 0
+    assert "was used already: begun now by another machine" in outcome.text
+    assert second.run["decision"] == "NO-GO"
+    assert second.project.journal == before, "something was deployed"
+    store = second.project.root / ".harness" / "evidence"
+    assert not evidence(second.project, "staging")
+    assert not list((store / "decisions").glob("staging/*")), "nor that it was let in"
+
+
+def test_a_promotion_whose_end_cannot_be_written_is_no_pass_anywhere(second: Second) -> None:
+    meddled_with(second, FULL)
+    outcome = second.pytest()
+    assert outcome.exit != 0
+    assert second.run["decision"] == "NO-GO"
+    found = stated(second.project, "staging").predicate
+    assert found.result == "FAILED"
+    assert found.reasons == ("the end of the promotion could not be written down: the store is full",)
 
 
 def test_up_does_not_go_round_the_gate(second: Second) -> None:

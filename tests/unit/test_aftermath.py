@@ -106,5 +106,5 @@ def test_what_evidence_says_cannot_control_the_terminal(deposit: Deposit) -> Non
     record = {"begun": "x\x1b[1A", "by": by}
     deposit.store.put("promotions/production/abc.json", json.dumps(record).encode())
     done = deposit.harness("history", "--env", "production")
-    assert "eve␛[2K␛]0;title" in done.stdout
+    assert "eve\\x1b[2K\\x1b]0;title" in done.stdout
     assert not {"\x1b", "\x07", "\x9b", "\u202e"} & set(done.stdout)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
@@ -44,7 +45,12 @@ def test_the_screen_says_what_it_waits_for_and_all_that_is_signed(deposit: Depos
     commit(deposit.root, "drop what nobody reads")
     now = dt.datetime.now(dt.UTC)
     stand = replace(Stand.honest(deposit.root), evidence=None, approvals=[])
-    deposit.keep("runs/staging/20260305T110000Z-new", stand.ran(lambda p: deposit.freshen(p, now)))
+
+    def ran(payload: dict[str, Any]) -> None:
+        deposit.freshen(payload, now)
+        payload["predicate"]["run"] = "20260305T110000Z-new"
+
+    deposit.keep("runs/staging/20260305T110000Z-new", stand.ran(ran))
     stand.release.write(deposit.root / "release.json")
     lines = deposit.harness("approve", "--env", "production", "--yes", "--key", "none").stdout.splitlines()
     text = "\n".join(lines)
@@ -54,7 +60,7 @@ def test_the_screen_says_what_it_waits_for_and_all_that_is_signed(deposit: Depos
     assert "by pipeline (run 7), 1 minute ago: 4 of 4 tests passed" in text
     assert "migration 20260201000000_drop.sql: new, has no reverse; 2 statements" in text
     assert "destructive  line 1: drop-table: accepted: nobody reads it" in text
-    assert "      | drop table public.notes;" in text and "      | select '␛[31m';" in text
+    assert "      | drop table public.notes;" in text and "      | select '\\x1b[31m';" in text
     assert "      | -drills: true" in text
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import time
@@ -49,16 +50,40 @@ def test_an_unknown_environment_names_the_nearest(root: Path, name: str, hint: s
     assert problems(root, name) == [f"--env: there is no environment {name!r} ({hint})"]
 
 
-def test_a_path_may_be_given_too(root: Path) -> None:
-    assert load("environments/local.yaml", root).environment.environment == "local"
-    assert load(root / "environments" / "local.yaml", root).environment.environment == "local"
+@pytest.mark.parametrize(
+    "name",
+    [
+        "environments/staging.yaml",
+        "staging.yaml",
+        "../environments/staging",
+        "/somewhere/staging.yaml",
+        "x/staging.yml",
+    ],
+)
+def test_a_path_is_no_environment(root: Path, name: str) -> None:
+    what = "is a path; an environment is called by its name, and is environments/NAME.yaml"
+    assert problems(root, name) == [f"--env: {name!r} {what} (did you mean staging?)"]
 
 
-def test_a_symbolic_link_is_followed(root: Path) -> None:
+def test_a_symbolic_link_is_not_followed(root: Path) -> None:
     real = root / "elsewhere.yaml"
     (root / "environments" / "local.yaml").rename(real)
     (root / "environments" / "local.yaml").symlink_to(real)
-    assert load("local", root).environment.environment == "local"
+    assert problems(root) == ["environments/local.yaml: is a symbolic link (name a file)"]
+
+
+def test_a_linked_folder_is_not_followed(root: Path) -> None:
+    (root / "environments").rename(root / "elsewhere")
+    (root / "environments").symlink_to(root / "elsewhere")
+    (problem,) = problems(root)
+    assert "is reached through" in problem and "which is a symbolic link" in problem
+
+
+def test_the_content_is_that_of_the_file_that_was_read(root: Path) -> None:
+    loaded = load("local", root)
+    (root / "environments" / "local.yaml").write_text("changed: since\n")
+    assert loaded.content == (ROOT / "environments" / "local.yaml").read_bytes()
+    assert loaded.digest == f"sha256:{hashlib.sha256(loaded.content).hexdigest()}"
 
 
 @pytest.mark.parametrize(
@@ -91,16 +116,15 @@ def test_a_directory_a_pipe_and_a_missing_file(root: Path) -> None:
     assert problems(root, "folder") == ["environments/folder.yaml: is a directory (name a file)"]
     os.mkfifo(root / "environments" / "pipe.yaml")
     assert problems(root, "pipe") == ["environments/pipe.yaml: is not a file (name a file)"]
-    assert problems(root, "no/such.yaml") == ["no/such.yaml: cannot be read: No such file or directory"]
     (root / "environments" / "loop.yaml").symlink_to("loop.yaml")
-    assert "cannot be read" in problems(root, "loop")[0]
+    assert problems(root, "loop") == ["environments/loop.yaml: is a symbolic link (name a file)"]
 
 
 def test_an_unreadable_file(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(path: Path) -> bytes:
-        raise PermissionError(13, "Permission denied", str(path))
+    def refuse(path: str, *_: object, **__: object) -> int:
+        raise PermissionError(13, "Permission denied", path)
 
-    monkeypatch.setattr(Path, "read_bytes", refuse)  # chmod would not stop root
+    monkeypatch.setattr(os, "open", refuse)  # chmod would not stop root
     assert problems(root) == ["environments/local.yaml: cannot be read: Permission denied"]
 
 

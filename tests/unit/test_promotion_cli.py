@@ -12,10 +12,8 @@ from harness.attestation import dsse
 from harness.attestation.keys import PublicKey
 from harness.attestation.statement import SUMMARY, Summary, read
 from harness.release import Release
-from harness.store import DirectoryStore
 from tests.attack.stand import DANA, EVE, IMAGE, ssh_key, write_tree
 from tests.promotion_stand import PRODUCTION, Deposit, pem
-from tests.release_tree import change, commit
 
 
 @pytest.fixture
@@ -190,116 +188,44 @@ def test_keys_show_prints_what_the_successor_pins(deposit: Deposit) -> None:
     assert "STAGING_RUNNER_KEY is not set" in missing.stderr
 
 
-# --- history ------------------------------------------------------------------------------------------
+# --- approvals by option ------------------------------------------------------------------------------
 
 
-def test_history_says_what_ran(deposit: Deposit, tmp_path: Path) -> None:
-    deposit.ran_in_production("20260304T120000Z-aaa")
-    deposit.ran_in_production(
-        "20260305T120000Z-bbb",
-        lambda payload: payload["predicate"].update(result="FAILED", reasons=["GW-3: refuted"]),
-    )
-    secret = pem(tmp_path / "runner.pem", PRODUCTION).read_text()
-    done = deposit.harness("history", "--env", "production", PRODUCTION_RUNNER_KEY=secret)
-    lines = done.stdout.splitlines()
-    assert "FAILED" in lines[0] and "20260305T120000Z-bbb.intoto.json" in lines[1]
-    assert (
-        "PASSED" in lines[2] and deposit.stand.release.name in lines[2] and "pipeline (run 7)" in lines[2]
-    )
-    told = json.loads(
-        deposit.harness("history", "--env", "production", "--json", PRODUCTION_RUNNER_KEY=secret).stdout
-    )
-    assert [entry["trust"] for entry in told] == ["verified", "verified"]
-    assert told[0]["reasons"] == ["GW-3: refuted"]
+@pytest.mark.parametrize("approved", [True, False])
+def test_an_approval_that_cannot_be_read_is_a_reason_among_all_others(
+    deposit: Deposit, tmp_path: Path, approved: bool
+) -> None:
+    if approved:
+        deposit.approve()
+    (tmp_path / "link.json").symlink_to(tmp_path / "sam")
+    (tmp_path / "pipe.json").mkdir()
+    options = [
+        part
+        for name in ("none.json", "link.json", "pipe.json")
+        for part in ("--approval", str(tmp_path / name))
+    ]
+    done = deposit.harness("gate", "check", "--env", "production", "--json", *options)
+    assert done.returncode == 1, done.stderr
+    told = [reason["what"] for reason in json.loads(done.stdout)["reasons"]]
+    assert f"{tmp_path / 'none.json'}: there is no such file" in told
+    assert f"{tmp_path / 'link.json'}: is a symbolic link; name a file" in told
+    assert f"{tmp_path / 'pipe.json'}: is a directory; name a file" in told
+    assert any("0 of 1 approvals" in what for what in told) != approved
 
 
-def test_history_without_the_key_says_that_it_is_not_verified(deposit: Deposit) -> None:
-    deposit.ran_in_production("20260304T120000Z-aaa")
-    assert "unverified" in deposit.harness("history", "--env", "production").stdout
-
-
-def test_history_does_not_believe_what_another_key_signed(deposit: Deposit, tmp_path: Path) -> None:
-    deposit.ran_in_production("20260304T120000Z-aaa")
-    secret = pem(tmp_path / "other.pem", EVE).read_text()
-    done = deposit.harness("history", "--env", "production", PRODUCTION_RUNNER_KEY=secret)
-    assert "not believed  not signed by this environment's key" in done.stdout
-
-
-def test_history_names_a_promotion_that_never_ended(deposit: Deposit) -> None:
-    deposit.approve()
-    deposit.ran_in_production("20260304T120000Z-aaa")
-    promotion = deposit.promotion()
-    decision = promotion.decide()
-    promotion.claim(PRODUCTION)
-    done = deposit.harness("history", "--env", "production")
-    assert f"promotion {decision.promotion}: begun " in done.stdout
-    assert "0 minutes ago, and not ended yet: it is running, or was killed" in done.stdout
-    assert "was it killed?" not in done.stdout
-    record = deposit.path(f"promotions/production/{decision.promotion}.json")
-    record.write_text(json.dumps({**json.loads(record.read_text()), "begun": "2026-01-01T00:00:00Z"}))
-    assert "never ended: was it killed?" in deposit.harness("history", "--env", "production").stdout
-    promotion.finish("GO")
-    assert "never ended" not in deposit.harness("history", "--env", "production").stdout
-
-
-def test_nothing_has_run_yet(deposit: Deposit) -> None:
-    done = deposit.harness("history", "--env", "production")
-    assert done.returncode == 1
-    assert "nothing has run in production yet" in done.stdout
-
-
-def test_pruning_keeps_the_newest(deposit: Deposit) -> None:
-    production = deposit.root / "environments" / "production.yaml"
-    text = production.read_text()
-    production.write_text(
-        text.replace("  maximum_age_hours: 12", "  maximum_age_hours: 12\n  keep_at_least: 2")
-    )
-    for run in ("20200101T000000Z-a", "20200102T000000Z-b", "20200103T000000Z-c", "20990101T000000Z-d"):
-        deposit.ran_in_production(run)
-    done = deposit.harness("history", "--env", "production", "--prune")
-    assert "removed 8 objects of runs older than 400 days" in done.stdout
-    left = {name.rpartition("/")[2].partition(".")[0] for name in deposit.store.names("runs/production/")}
-    assert left == {"20200103T000000Z-c", "20990101T000000Z-d"}
-    assert DirectoryStore(deposit.path("")).names("runs/staging/"), "another environment's was pruned"
-
-
-def test_drift_without_evidence_is_one_clear_error(deposit: Deposit) -> None:
-    done = deposit.harness("drift", "--env", "production")
-    assert done.returncode == 4
-    assert "no run of production has passed yet" in done.stderr
-
-
-def test_drift_is_compared_from_the_commit_that_runs_there(deposit: Deposit) -> None:
-    deposit.ran_in_production("20260304T120000Z-aaa")
-    (deposit.root / "gateway" / "app.py").write_text("changed\n")
-    done = deposit.harness("drift", "--env", "production")
-    assert done.returncode == 4
-    assert "git checkout " in done.stderr
-
-
-# --- rollback -----------------------------------------------------------------------------------------
-
-
-def test_the_release_that_passed_last_is_fetched_and_may_come_back(
+def test_a_linked_approval_in_the_store_is_void_and_hides_no_other(
     deposit: Deposit, tmp_path: Path
 ) -> None:
-    secret = pem(tmp_path / "runner.pem", PRODUCTION).read_text()
-    env = {"PRODUCTION_RUNNER_KEY": secret}
-    missing = deposit.harness("release", "fetch", "--env", "production", **env)
-    assert missing.returncode == 4
-    assert "no run of production has passed yet" in missing.stderr
-    deposit.ran_in_production("20250101T000000Z-old")
-    (deposit.root / "release.json").unlink()
-    done = deposit.harness("release", "fetch", "--env", "production", "--this-commit", **env)
-    assert done.stdout.strip() == deposit.stand.release.source.commit, done.stderr
-    assert Release.read(deposit.root / "release.json") == deposit.stand.release
-    done = deposit.harness("gate", "check", "--env", "production", "--rollback", **env)
-    assert done.returncode == 0, done.stdout
-    change(deposit.root, "gateway/app.py")
-    commit(deposit.root, "one more")
-    other = deposit.harness("release", "fetch", "--env", "production", "--this-commit", **env)
-    assert other.returncode == 4
-    assert "let production pass it first" in other.stderr
+    promotion = deposit.promotion().decide().promotion
+    path = deposit.path(f"approvals/production/{promotion}/eve.json")
+    path.parent.mkdir(parents=True)
+    path.symlink_to(tmp_path / "sam")
+    done = deposit.harness("gate", "check", "--env", "production", "--json")
+    assert done.returncode == 1, done.stderr
+    told = [reason["what"] for reason in json.loads(done.stdout)["reasons"]]
+    assert any("approval 1 cannot be read" in what and "is a symbolic link" in what for what in told), told
+    deposit.approve()
+    assert deposit.harness("gate", "check", "--env", "production").returncode == 0
 
 
 def test_before_approval_only_approvals_may_be_missing(deposit: Deposit) -> None:

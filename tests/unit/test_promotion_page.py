@@ -112,6 +112,18 @@ def test_no_go_says_why_and_what_to_do(honest: Stand) -> None:
     assert "Why not it is 49.0 hours old; at most 12 are accepted run the checklists there" in text
 
 
+def test_what_nobody_has_verified_is_called_that(honest: Stand) -> None:
+    """What runs there now, and so everything that is said to change, rests on it."""
+    view = viewed(honest)
+    entry = replace(view.running.entry, trust="unverified")
+    unverified = replace(view, running=replace(view.running, entry=entry))
+    warning = "what runs there now is not verified: no public key of this environment is known here"
+    assert warning in read(unverified).text
+    assert f"Runs there now {view.running.release.name} (not verified)" in read(unverified).text
+    assert f"**{warning}" in markdown(unverified)
+    assert "not verified" not in read(view).text + markdown(view)
+
+
 def test_unverified_evidence_says_nothing(honest: Stand) -> None:
     view = viewed(honest.ran(signers=[]))
     text = read(view).text

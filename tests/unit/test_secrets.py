@@ -241,14 +241,24 @@ def test_a_generated_secret_is_kept_for_its_owner_alone(store: SecretStore, tmp_
     assert store.resolve("local:other").reveal() != value
 
 
-def test_loosened_permissions_are_tightened(store: SecretStore, tmp_path: Path) -> None:
-    value = store.resolve("local:password").reveal()
+def test_loosened_permissions_are_refused_and_left_as_they_are(store: SecretStore, tmp_path: Path) -> None:
+    """Tightened in silence, nobody would ever learn that others could read it."""
+    store.resolve("local:password")
     path = tmp_path / "state" / "secrets" / "password"
     path.chmod(0o644)
-    path.parent.chmod(0o755)
-    assert SecretStore(tmp_path, tmp_path / "state").resolve("local:password").reveal() == value
-    assert path.stat().st_mode & 0o777 == 0o600
-    assert path.parent.stat().st_mode & 0o777 == 0o700
+    with pytest.raises(ConfigurationError) as caught:
+        SecretStore(tmp_path, tmp_path / "state").resolve("local:password")
+    assert f"{path} can be read by others (mode 0644) (chmod 600 {path}" in str(caught.value)
+    assert path.stat().st_mode & 0o777 == 0o644
+    path.chmod(0o600)
+    assert SecretStore(tmp_path, tmp_path / "state").resolve("local:password").reveal()
+
+
+def test_a_secret_that_is_no_text_is_one_clear_error(store: SecretStore, tmp_path: Path) -> None:
+    store.resolve("local:password")
+    (tmp_path / "state" / "secrets" / "password").write_bytes(b"\xff\xfe")
+    with pytest.raises(ConfigurationError, match=r"cannot read .*password: UnicodeDecodeError"):
+        SecretStore(tmp_path, tmp_path / "state").resolve("local:password")
 
 
 def test_of_many_that_race_all_get_the_same(tmp_path: Path) -> None:
