@@ -33,9 +33,13 @@ Feature: Promotion
     # control: tests/negative/test_live.py::test_a_container_of_another_image_is_named
     # control: tests/negative/test_live.py::test_a_web_app_of_another_release_is_named
     # control: tests/negative/test_live.py::test_a_migration_that_is_not_of_the_release_is_named
-    @env:local @env:staging @env:production
+    # control: tests/negative/test_live.py::test_other_sql_under_a_released_name_is_named
+    # control: tests/negative/test_live.py::test_an_engine_of_another_configuration_is_named
+    # control: tests/negative/test_live.py::test_another_model_manifest_is_named
+    @env:local @env:rehearsal @env:staging @env:production
     Scenario: What runs is what the release says
       Given the whole stack is deployed
       Then the gateway that runs is that of this release
       And the web app that runs is that of this release
       And the schema that runs is that of this release
+      And both models run as this release configures them

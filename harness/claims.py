@@ -15,7 +15,11 @@ from harness.attestation.statement import stamp
 from harness.attestation.strict_json import Malformed
 from harness.store import Store
 
-__all__ = ["claimed_runs", "end", "take", "unended", "used"]
+__all__ = ["UNTOUCHED", "claimed_runs", "end", "newest", "take", "unended", "used"]
+
+UNTOUCHED = "nothing was deployed"
+"""What the outcome of a promotion begins with that was taken, and then came to nothing."""
+_LONGEST_RUN = 60.0  # minutes; as long as the pipeline's jobs may take
 
 
 def take(store: Store, environment: str, promotion: str, record: Mapping[str, str]) -> None:
@@ -44,14 +48,23 @@ def used(store: Store, environment: str) -> dict[str, str]:
     return {promotion: _told(store, name) for promotion, name in _begun(store, environment).items()}
 
 
-def unended(store: Store, environment: str) -> dict[str, str]:
-    """Promotions that were begun and never ended: what they have deployed is proven by nothing."""
+def unended(store: Store, environment: str, now: dt.datetime) -> dict[str, str]:
+    """Promotions that were begun and have not ended: what they have deployed is proven by nothing yet."""
     ended = {name.rpartition("/")[2].removesuffix(".end.json") for name in _ends(store, environment)}
     return {
-        promotion: f"begun {_record(store, name).get('begun', '?')}, and never ended: was it killed?"
+        promotion: _not_ended(_record(store, name), now)
         for promotion, name in _begun(store, environment).items()
         if promotion not in ended
     }
+
+
+def newest(store: Store, environment: str) -> tuple[dict[str, str], dict[str, str]]:
+    """What was written down of the promotion that was begun last, and of its end; empty: nothing."""
+    found = [(_record(store, name), name) for name in _begun(store, environment).values()]
+    if not found:
+        return {}, {}
+    begun, name = max(found, key=lambda one: (one[0].get("begun", ""), one[1]))
+    return begun, _record(store, name.removesuffix(".json") + ".end.json")
 
 
 def claimed_runs(store: Store, environment: str) -> set[str]:
@@ -85,6 +98,19 @@ def _told(store: Store, name: str) -> str:
     if ended:
         how = f"it ended {ended.get('ended', '?')}: {ended.get('outcome', '?')}"
     return f"begun {begun.get('begun', '?')} by {begun.get('by', '?')}; {how}"
+
+
+def _not_ended(record: Mapping[str, str], now: dt.datetime) -> str:
+    """Nobody can see from here whether it runs still; but no run takes longer than a pipeline lets it."""
+    begun, by = record.get("begun", "?"), record.get("by", "?")
+    try:
+        minutes = (now - dt.datetime.fromisoformat(begun)).total_seconds() / 60
+    except (ValueError, TypeError):
+        minutes = _LONGEST_RUN
+    if minutes < _LONGEST_RUN:
+        ago = f"{max(0, int(minutes))} minutes ago"
+        return f"begun {begun} by {by}, {ago}, and not ended yet: it is running, or was killed"
+    return f"begun {begun} by {by}, and never ended: was it killed?"
 
 
 def _record(store: Store, name: str) -> dict[str, str]:

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from harness import cli_approve, cli_history, cli_pipeline, cli_promotion, cli_release
 from harness.database_cli import app as db_app
 from harness.errors import HarnessError
+from harness.plain import PlainConsole
 from harness.rehearsal.cli import app as rehearsal
 from harness.secrets import redact
 from harness.visible import visible
@@ -31,7 +31,7 @@ for commands in (cli_release, cli_promotion, cli_approve, cli_history, cli_pipel
     commands.mount(app)
 app.add_typer(db_app, name="db")
 app.add_typer(rehearsal, name="rehearsal")
-console = Console(highlight=False, emoji=False)  # file.py:100: is a line
+console = PlainConsole(highlight=False, emoji=False)  # file.py:100: is a line
 Env = Annotated[str, typer.Option("--env", help="Environment: the name of a file in environments/.")]
 Set = Annotated[list[str] | None, typer.Option("--set", help="Override a setting: path=value.")]
 ROOT = Path(__file__).resolve().parent.parent

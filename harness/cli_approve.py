@@ -6,6 +6,7 @@ import datetime as dt
 import re
 import sys
 import webbrowser
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -21,7 +22,6 @@ from harness.cli_promotion import (
     console,
     private_key,
     promotion_of,
-    say,
     write_page,
 )
 from harness.errors import HarnessError
@@ -59,47 +59,40 @@ def approve(
 ) -> None:
     """Show the decision page; sign report and evidence with your own key. Exit 1: nothing was signed."""
     from harness.approval import approve as sign
+    from harness.approval_screen import tell, tell_verdict
 
     promotion, secrets = promotion_of(root, env, release, evidence, approval)
+    if promotion.environment.gate.approvals is None:
+        raise HarnessError(
+            f"{env} asks for no approval: there is nothing to sign; harness gate check --env {env}"
+        )
     decision = promotion.decide()
     view, page = write_page(promotion, decision, secrets)
-    say(promotion, decision)
-    _say_what_changes(view)
-    console.print(f"  page      {page}", markup=False)
+    tell(view, page, console, dt.datetime.now(dt.UTC))
     if browser:
         webbrowser.open(page.resolve().as_uri())
     if view.blocking or promotion.evidence is None:
         console.print("nothing to approve: mend what stands above first", style="red")
         raise typer.Exit(1)
     approver, signing = _who(promotion.environment, key, name, secrets)
-    if not yes:
-        _ask(view, approver)
     now = dt.datetime.now(dt.UTC)
-    raw = sign(env, decision.promotion, promotion.release, promotion.evidence, approver.name, now, signing)
-    place = f"approvals/{env}/{decision.promotion}/{approver.name}.{now:%Y%m%dT%H%M%SZ}.json"
+    try:
+        if not yes:
+            _ask(view, approver)
+        raw = sign(
+            env, decision.promotion, promotion.release, promotion.evidence, approver.name, now, signing
+        )
+    except (KeyboardInterrupt, typer.Abort):  # Ctrl-C or Ctrl-D, at the question or at the passphrase
+        console.print("\nnot approved: nothing was signed", style="red")
+        raise typer.Exit(1) from None
+    place = f"approvals/{env}/{decision.promotion}/{approver.name}.{now:%Y%m%dT%H%M%S.%fZ}.json"
     promotion.store.put(place, raw)
     console.print(f"approved by {approver.name}: {promotion.store.where(place)}", markup=False)
     after = promotion.decide()
-    say(promotion, after)
+    tell_verdict(replace(view, decision=after), after, console)
     if view.decision.promotion != after.promotion or approver.name not in after.approved_by:
         console.print("the approval does not count: see above", style="red")
         raise typer.Exit(1)
-
-
-def _say_what_changes(view: View) -> None:
-    from harness.promotion_view import short, way_back
-
-    for warning in view.warnings:
-        console.print(f"  warning   {warning}", style="red", markup=False)
-    for name, old, new in view.artefacts:
-        if old != new:
-            console.print(
-                f"  changes   {name}: {short(old) or 'none'} -> {short(new) or 'none'}", markup=False
-            )
-    for migration in view.migrations:
-        console.print(f"  migration {migration.file}: {migration.told}", markup=False)
-    for what, how in way_back(view):
-        console.print(f"  way back  {what}: {how}", style="dim", markup=False)
 
 
 def _who(

@@ -11,12 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.text import Text
 
 from harness.errors import HarnessError
+from harness.plain import PlainConsole
 from harness.secrets import redact
-from harness.visible import visible
 
 if TYPE_CHECKING:
     from harness.attestation.keys import PublicKey
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["mount"]
 
 ROOT = Path(__file__).resolve().parent.parent
-console = Console(highlight=False, emoji=False, soft_wrap=True)
+console = PlainConsole(highlight=False, emoji=False, soft_wrap=True)
 Root = Annotated[Path, typer.Option("--root", help="The checkout; default: this one.", hidden=True)]
 Env = Annotated[str, typer.Option("--env", help="Environment: the name of a file in environments/.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
@@ -45,6 +44,10 @@ def history(
     prune: Annotated[
         bool, typer.Option("--prune", help="Remove what is older than gate.keep_days; say what.")
     ] = False,
+    export: Annotated[
+        Path | None,
+        typer.Option("--export", help="Copy the evidence of this machine's last run into a directory."),
+    ] = None,
     as_json: AsJson = False,
     root: Root = ROOT,
 ) -> None:
@@ -53,6 +56,9 @@ def history(
     from harness.history import expired, journal
 
     environment, store, key = _opened(env, root)
+    if export is not None:
+        _export(environment, store, export, root)
+        return
     if prune:
         gone = expired(store, environment.environment, environment.gate, dt.datetime.now(dt.UTC), key)
         for name in gone:
@@ -68,8 +74,20 @@ def history(
     for entry in entries:
         console.print(_line(entry))
         console.print(f"    {entry.where}", style="dim", markup=False)
-    for promotion, told in unended(store, environment.environment).items():
+    for promotion, told in unended(store, environment.environment, dt.datetime.now(dt.UTC)).items():
         console.print(f"promotion {promotion}: {told}", style="yellow", markup=False)
+
+
+def _export(environment: Environment, store: Store, directory: Path, root: Path) -> None:
+    from harness.aftermath import export
+    from harness.sinks.files import read_run
+
+    name = environment.environment
+    run = read_run(root / ".harness" / name / "last-run.json")
+    if run is None:
+        raise HarnessError(f"nothing of {name} has been run on this machine: there is nothing to export")
+    for path in export(store, name, run["run"], directory):
+        console.print(str(path), markup=False)
 
 
 def _opened(env: str, root: Path) -> tuple[Environment, Store, PublicKey | None]:
@@ -87,7 +105,7 @@ def _line(entry: Entry) -> Text:
     """When, how it ended, which release, by whom."""
     result = entry.result
     if result is None or not entry.believed:
-        return Text.assemble(f"{entry.run:<24}", ("not believed", "red"), visible(f"  {entry.trust}"))
+        return Text.assemble(f"{entry.run:<24}", ("not believed", "red"), f"  {entry.trust}")
     style = "green" if entry.passed else "cyan" if result.mode == "verify-only" else "red"
     release = f"release-{result.release.removeprefix('sha256:')[:12]}" + (
         "+changes" if result.dirty else ""
@@ -96,7 +114,7 @@ def _line(entry: Entry) -> Text:
     return Text.assemble(
         f"{result.finished_on}  ",
         (f"{result.result:<6}", style),
-        visible(f"  {release:<20}  {', '.join(tail)}"),
+        f"  {release:<20}  {', '.join(tail)}",
     )
 
 
@@ -139,7 +157,9 @@ def drift(env: Env = "local", as_json: AsJson = False, root: Root = ROOT) -> Non
         )
     last = root / ".harness" / environment.environment / "last-run.json"
     before = read_run(last)
-    argv = [sys.executable, "-m", "pytest", "--env", env, "--verify-only"]
+    release = last.with_name("drift.release.json")  # the image, which no tree tells, is among what is asked
+    running.release.write(release)
+    argv = [sys.executable, "-m", "pytest", "--env", env, "--verify-only", "--release", str(release)]
     subprocess.run([*argv, "features/"], cwd=root, check=False, stdout=sys.stderr if as_json else None)
     now = read_run(last)
     if now is None or (before is not None and now["run"] == before["run"]):
@@ -147,6 +167,7 @@ def drift(env: Env = "local", as_json: AsJson = False, root: Root = ROOT) -> Non
     found = find(running.entry.result, now, root)
     if as_json:
         told = {"environment": env, "since": running.entry.run, "run": now["run"], "drift": found}
+        told |= {"unproven": running.unproven or None}
         sys.stdout.write(redact(json.dumps(told, indent=2)) + "\n")
     else:
         if running.unverified:
@@ -155,5 +176,7 @@ def drift(env: Env = "local", as_json: AsJson = False, root: Root = ROOT) -> Non
         console.print(f"{verdict}  {env} against run {running.entry.run}")
         for line in found:
             console.print(f"  ✗ {line}", markup=False)
+        if running.unproven:
+            console.print(f"  {running.unproven}", style="yellow", markup=False)
     if found:
         raise typer.Exit(1)

@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 
 from harness.errors import ConfigurationError, HarnessError, Problem
+from harness.plain import PlainConsole
 from harness.secrets import redact
-from harness.visible import visible
 
 if TYPE_CHECKING:
     from harness.attestation.keys import Signer
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["mount"]
 
 ROOT = Path(__file__).resolve().parent.parent
-console = Console(highlight=False, emoji=False, soft_wrap=True)
+console = PlainConsole(highlight=False, emoji=False, soft_wrap=True)
 Root = Annotated[Path, typer.Option("--root", help="The checkout; default: this one.", hidden=True)]
 Target = Annotated[str, typer.Option("--env", help="The environment that the release shall enter.")]
 Env = Annotated[str, typer.Option("--env", help="Environment: the name of a file in environments/.")]
@@ -94,6 +93,19 @@ def gate_check(
         raise typer.Exit(1)
 
 
+@gate_app.command("touched")
+def gate_touched(env: Target, release: ReleaseFile = None, root: Root = ROOT) -> None:
+    """Has the attempt to let the release in changed anything? Prints touched=true or =false, for a pipeline
+    that decides whether to roll back; it does not matter how that attempt came to its end.
+    """
+    from harness.aftermath import touched
+
+    promotion, _ = promotion_of(root, env, release, None, None)
+    answer, why = touched(promotion.store, env, promotion.release)
+    sys.stderr.write(redact(f"{why}\n"))
+    sys.stdout.write(f"touched={str(answer).lower()}\n")
+
+
 def promotion_of(
     root: Path,
     env: str,
@@ -136,18 +148,27 @@ def say(promotion: Promotion, decision: Decision) -> None:
     if decision.open:
         by = f", approved by {', '.join(decision.approved_by)}" if decision.approved_by else ""
         console.print(f"[bold green]OPEN[/]  {promotion.release.name} may enter {name}{by}")
+        _say_waived(decision)
     else:
         count = len(decision.reasons)
         reasons = "one reason" if count == 1 else f"{count} reasons"
         console.print(f"[bold red]CLOSED[/]  {promotion.release.name} may not enter {name}: {reasons}")
+        _say_waived(decision)
         for reason in decision.reasons:
-            console.print(visible(f"  ✗ {reason.where}: {reason.what}"), markup=False)
+            console.print(f"  ✗ {reason.where}: {reason.what}", markup=False)
             if reason.hint:
-                console.print(visible(f"      to do  {reason.hint}"), markup=False)
+                console.print(f"      to do  {reason.hint}", markup=False)
     if promotion.passed_over and promotion.passed_over not in [r.what for r in decision.reasons]:
-        console.print(visible(f"  note      {promotion.passed_over}"), style="yellow", markup=False)
+        console.print(f"  note      {promotion.passed_over}", style="yellow", markup=False)
     if promotion.evidence:
         console.print(f"  evidence  {promotion.evidence.where}", style="dim", markup=False)
+
+
+def _say_waived(decision: Decision) -> None:
+    from harness.promotion_view import waived
+
+    for line in waived(decision.statement.predicate) if decision.statement else ():
+        console.print(f"  waived    {line}", style="cyan", markup=False)
 
 
 def write_page(promotion: Promotion, decision: Decision, secrets: SecretStore) -> tuple[View, Path]:

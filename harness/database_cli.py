@@ -8,14 +8,14 @@ from typing import Annotated
 
 import psycopg
 import typer
-from rich.console import Console
 
 from harness.database.findings import Found, Report
 from harness.db_cli import app
+from harness.plain import PlainConsole
 
 __all__ = ["app"]
 
-console = Console(highlight=False, emoji=False, soft_wrap=True)
+console = PlainConsole(highlight=False, emoji=False, soft_wrap=True)
 
 Dsn = Annotated[
     str,

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
+
+from harness.plain import PlainConsole
 
 __all__ = ["app"]
 
 app = typer.Typer(help="Look at a database, its declaration and its migrations.", no_args_is_help=True)
-console = Console(highlight=False, emoji=False)
+console = PlainConsole(highlight=False, emoji=False)
 ROOT = Path(__file__).resolve().parent.parent
 Supabase = Annotated[Path, typer.Argument(help="A directory with migrations/ and rollbacks/ in it.")]
 

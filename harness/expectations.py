@@ -14,7 +14,15 @@ from harness.errors import Problem
 from harness.gherkin import FeatureFile, ScenarioInfo, render
 from harness.ledger import NotRun
 
-__all__ = ["Expected", "Key", "expected_scenarios", "expected_tests", "flaws", "test_name"]
+__all__ = [
+    "Expected",
+    "Key",
+    "expected_scenarios",
+    "expected_tests",
+    "flaws",
+    "items_of_tests",
+    "test_name",
+]
 
 Key = tuple[str, int, str]
 """File, line and Examples row of a scenario."""
@@ -43,6 +51,16 @@ def expected_tests(
             if applies and (drills or "drill" not in scenario.tags):
                 names += [test_name(root, scenario.path, told.name) for told in _rows(scenario).values()]
     return sorted(names)
+
+
+def items_of_tests(features: Iterable[FeatureFile], root: Path) -> dict[str, tuple[str, ...]]:
+    """The name of every test: the checklist items that it proves."""
+    return {
+        test_name(root, scenario.path, told.name): tuple(scenario.items)
+        for feature in features
+        for scenario in feature.scenarios
+        for told in _rows(scenario).values()
+    }
 
 
 def test_name(root: Path, path: Path, title: str) -> str:

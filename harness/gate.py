@@ -18,7 +18,7 @@ from harness.approval import judge_approvals
 from harness.artefacts import IMAGE, TREE
 from harness.attestation.statement import Statement, TestResult
 from harness.attestation.strict_json import Malformed
-from harness.environment import Environment
+from harness.environment import Environment, Waiver
 from harness.environment.gate import Freeze
 from harness.errors import Problem
 from harness.gate_evidence import SKEW_SECONDS, Demands, Sealed, judge_evidence, some
@@ -44,7 +44,8 @@ class Known:
     ``expected`` are the tests that the predecessor must have passed, read from the feature files;
     ``configuration`` is name: digest of the files that must have configured it; ``used`` is promotion: when
     and by whom it was used. ``later`` is what signed runs about the release say that ended after the
-    evidence, newest first.
+    evidence, newest first; ``waivers`` are those of the predecessor's file; ``items`` is test: the
+    checklist items that it proves.
     """
 
     environment: Environment
@@ -56,6 +57,8 @@ class Known:
     used: Mapping[str, str]
     now: dt.datetime
     later: Sequence[TestResult] = ()
+    waivers: Collection[Waiver] = ()
+    items: Mapping[str, Collection[str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -117,6 +120,8 @@ def decide(known: Known) -> Decision:
         environment.gate,
         known.expected,
         known.configuration,
+        known.waivers,
+        known.items,
     )
     statement, problems = judge_evidence(known.evidence, demands, known.release, known.now)
     reasons += [*problems, *_later(known.later, environment.predecessor)]
@@ -169,7 +174,21 @@ def _frozen(freezes: Sequence[Freeze], now: dt.datetime) -> list[Problem]:
         begun = freeze.starts is None or now >= freeze.starts
         over = freeze.ends is not None and now >= freeze.ends
         if begun and not over and (not freeze.days or today in freeze.days):
-            until = f"until {freeze.ends:%Y-%m-%d %H:%M %Z}" if freeze.ends else "today"
-            what = f"nothing is let in {until}: {freeze.reason}"
+            what = f"nothing is let in {_until(freeze, now)}: {freeze.reason}"
             reasons.append(Problem("gate.freezes", what, "wait, or change the freeze by a reviewed commit"))
     return reasons
+
+
+def _until(freeze: Freeze, now: dt.datetime) -> str:
+    """When it is over, in UTC: at its end, or already with the day; nothing ends one without either."""
+    ends = freeze.ends.astimezone(dt.UTC) if freeze.ends else None
+    if 0 < len(freeze.days) < len(_DAYS):
+        days = ", ".join(day for day in _DAYS if day in freeze.days)
+        day = now.astimezone(dt.UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+        frozen = [day + dt.timedelta(days=ahead) for ahead in range(8)]
+        thaws = next(moment for moment in frozen[1:] if _DAYS[moment.weekday()] not in freeze.days)
+        over = min(thaws, ends) if ends else thaws
+        return f"until {over:%Y-%m-%d %H:%M} UTC (on {days})"
+    if ends is None:
+        return "until the freeze is lifted (it has no end)"
+    return f"until {ends:%Y-%m-%d %H:%M} UTC"

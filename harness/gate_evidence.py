@@ -6,7 +6,7 @@ import datetime as dt
 import hashlib
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from harness.artefacts import CHECKLIST
@@ -14,9 +14,13 @@ from harness.attestation import dsse, statement
 from harness.attestation.keys import PublicKey
 from harness.attestation.statement import Statement, TestResult
 from harness.attestation.strict_json import Malformed
+from harness.environment import Waiver
 from harness.environment.gate import Gate
 from harness.errors import Problem
+from harness.invocation import FOREIGN
+from harness.items import ITEMS
 from harness.release import Release
+from harness.secrets import redact
 
 __all__ = ["SKEW_SECONDS", "Demands", "Sealed", "judge_evidence", "signed_by_runners", "some"]
 
@@ -76,6 +80,10 @@ class Demands:
     gate: Gate
     expected: Collection[str]
     configuration: Mapping[str, str]
+    waivers: Collection[Waiver] = ()
+    """Those of the predecessor's environment file, in this tree."""
+    items: Mapping[str, Collection[str]] = field(default_factory=dict)
+    """Test: the checklist items that it proves."""
 
 
 def judge_evidence(
@@ -101,7 +109,8 @@ def judge_evidence(
             *_origin(found.predicate, demands, sealed.run),
             *_outcome(found.predicate),
             *_tests(found.predicate, demands.expected),
-            *_waivers(found.predicate, now),
+            *_waivers(found.predicate, demands, now),
+            *_waived_tests(found.predicate, demands),
             *_subjects(found, release),
             *_made_from(found.predicate, demands, release),
             *_age(found.predicate, demands.gate, now),
@@ -156,6 +165,10 @@ def _origin(result: TestResult, demands: Demands, run: str) -> Found:
             "",
         )
     for setting in result.overrides:
+        if setting.startswith(FOREIGN):
+            bent = setting.removeprefix(FOREIGN)
+            yield f"the run was not that of this tree alone: {bent}", "run it without that"
+            continue
         yield f"the run replaced a setting of the environment file: --set {setting}", "run it without --set"
 
 
@@ -191,14 +204,36 @@ def _tests(result: TestResult, wanted: Collection[str]) -> Found:
         yield f"tests passed that were not expected: {some(beyond)}", ""
 
 
-def _waivers(result: TestResult, now: dt.datetime) -> Found:
-    today = now.astimezone(dt.UTC).date().isoformat()
+def _waivers(result: TestResult, demands: Demands, now: dt.datetime) -> Found:
+    """The waivers must be those of the predecessor's file, and none may have run out."""
+    today = now.astimezone(dt.UTC).date()
+    again = "mend it, or renew the waiver, and run the checklists again"
     for waiver in result.waivers:
-        if waiver.expires < today:
-            what = f"the waiver of {waiver.check} by {waiver.owner} ran out on {waiver.expires}"
-            yield what, "mend it, or renew the waiver, and run the checklists again"
-    if result.warned_tests and not result.waivers:
-        yield f"tests are waived, and there is no waiver: {some(result.warned_tests)}", ""
+        if dt.date.fromisoformat(waiver.expires) < today:
+            yield f"the waiver of {waiver.check} by {waiver.owner} ran out on {waiver.expires}", again
+    file = f"environments/{demands.predecessor}.yaml"
+    wanted = Counter(
+        (w.check, redact(w.where or ""), w.owner, redact(w.reason), w.expires.isoformat())
+        for w in demands.waivers
+    )
+    seen = Counter((w.check, w.where, w.owner, w.reason, w.expires) for w in result.waivers)
+    for check, _, owner, _, expires in sorted(seen - wanted):
+        yield f"the waiver of {check} by {owner} until {expires} does not stand in {file}", ""
+    for check, _, owner, _, expires in sorted(wanted - seen):
+        yield f"the run does not name the waiver of {check} by {owner} until {expires}, of {file}", ""
+
+
+def _waived_tests(result: TestResult, demands: Demands) -> Found:
+    """Every waived test by a waiver that names it; one of a checklist item, only what proves that item."""
+    covered = {test for waiver in result.waivers for test in waiver.tests}
+    if uncovered := sorted(set(result.warned_tests) - covered):
+        yield f"tests are waived, and there is no waiver of theirs: {some(uncovered)}", ""
+    if beyond := sorted(covered - set(result.warned_tests)):
+        yield f"a waiver covers tests that are not counted as waived: {some(beyond)}", ""
+    for waiver in result.waivers:
+        of_others = [t for t in waiver.tests if waiver.check not in demands.items.get(t, ())]
+        if waiver.check in ITEMS and of_others:
+            yield f"the waiver of {waiver.check} covers what is none of it: {some(of_others)}", ""
 
 
 def _subjects(found: Statement[TestResult], release: Release) -> Found:

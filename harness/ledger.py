@@ -9,6 +9,7 @@ from typing import Any
 
 from harness.conductor import ComponentRecord
 from harness.evidence import Evidence, Verdict
+from harness.waivers import Waived
 
 __all__ = ["Decision", "Ledger", "NotRun", "ScenarioRecord"]
 
@@ -51,6 +52,8 @@ class ScenarioRecord:
     message: str
     evidence: tuple[Evidence, ...]
     seconds: float
+    waived: tuple[Waived, ...] = ()
+    """Every finding that a waiver accepts."""
 
     @property
     def title(self) -> str:
@@ -82,6 +85,8 @@ class Ledger:
     troubles: list[str] = field(default_factory=list)
     """Anything else that forbids a pass: errors in collection, an interrupt, an expired waiver."""
     waived: list[str] = field(default_factory=list)
+    overrides: list[str] = field(default_factory=list)
+    """What was not as the tree says: replaced settings, foreign plug-ins. Opens no gate."""
     by: str = ""
     """Who ran it."""
     revision: str = ""
@@ -144,6 +149,7 @@ class Ledger:
             "left_out": [vars(entry) for entry in self.left_out],
             "drills_left_out": [vars(entry) for entry in self.drills_left_out],
             "waived": self.waived,
+            "overrides": self.overrides,
         }
 
 
@@ -157,4 +163,5 @@ def _scenario(record: ScenarioRecord) -> dict[str, Any]:
         "verdict": str(record.verdict),
         "seconds": round(record.seconds, 3),
         "evidence": [evidence.as_dict() for evidence in record.evidence],
+        "waived": [str(waived) for waived in record.waived],
     }

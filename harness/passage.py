@@ -10,6 +10,7 @@ from harness.attestation.keys import Signer
 from harness.environment.loader import Loaded
 from harness.errors import ConfigurationError, HarnessError, Problem
 from harness.history import own_key, own_signer
+from harness.invocation import arguments, foreign
 from harness.ledger import Ledger
 from harness.promotion import Promotion, in_hand, not_this_tree
 from harness.reentry import Reentry
@@ -34,6 +35,7 @@ class Passage:
             HarnessError: when --release names none.
         """
         self._option, self._stack, self._loaded = config.option, stack, loaded
+        self._config, self._foreign = config, foreign(config)  # a plug-in may leave before the end
         self._touches = not (config.option.verify_only or config.option.plan or config.option.collectonly)
         self.release, self._passed_over = in_hand(stack.root, config.option.release)
         stack.release = self.release
@@ -83,6 +85,10 @@ class Passage:
         tree = Release.build(self._stack.root)
         return [f"the tree changed during the run: {line}" for line in not_this_tree(self.release, tree)]
 
+    def overrides(self) -> list[str]:
+        """Everything about the run that is not as the tree says: settings, options, plug-ins."""
+        return list(dict.fromkeys([*self._option.set, *self._foreign, *foreign(self._config)]))
+
     def end(self, ledger: Ledger) -> str:
         """Write down how the promotion ended; what went wrong with that, or nothing.
 
@@ -123,7 +129,8 @@ class Passage:
             self.release,
             Path(stack.root),
             self._loaded.content,
-            tuple(self._option.set),
+            tuple(ledger.overrides),
+            arguments(self._config),
         )
         store = open_store(stack.environment, stack.root, stack.secrets)
         return write_evidence(ledger, facts, page, self._signer(), store)

@@ -25,7 +25,7 @@ from harness.attestation.strict_json import LARGEST
 from harness.environment import Environment
 from harness.environment.loader import environment_path, load
 from harness.errors import HarnessError, Problem
-from harness.expectations import expected_tests
+from harness.expectations import expected_tests, items_of_tests
 from harness.gate import Decision, Known, approved_level, decide, promotion_id, required_artefacts
 from harness.gate_evidence import Sealed
 from harness.gherkin import read_features
@@ -150,7 +150,7 @@ class Promotion:
         try:  # only now: of several at once, only the one that got in has been let in
             self.write_summary(decision, signer)
         except (HarnessError, OSError) as error:
-            self.finish("nothing was deployed: the decision could not be written")
+            self.finish(f"{claims.UNTOUCHED}: the decision could not be written")
             raise HarnessError(f"the decision could not be written: {error}") from None
 
     def finish(self, outcome: str) -> None:
@@ -221,6 +221,8 @@ class Promotion:
             ),
             configuration={environment_path(predecessor): loaded.digest},
             later=later,
+            waivers=loaded.environment.waivers,
+            items=items_of_tests(features, self.root),
         )
 
     def _take(self, decision: Decision) -> None:

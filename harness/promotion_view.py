@@ -16,7 +16,11 @@ from harness.gate_evidence import Sealed
 from harness.history import Running
 from harness.migrations import migrations_in, rollback_of
 from harness.promotion import Promotion
+from harness.provenance import git_environ
 from harness.release import Release
+from harness.sql.destructive import DESTRUCTIVE
+from harness.sql.lint import read
+from harness.sql.source import SqlError, parsed
 
 __all__ = ["MigrationChange", "View", "look", "meaning", "short", "waived", "way_back"]
 
@@ -34,6 +38,9 @@ class MigrationChange:
     kind: str
     sql: str
     reverse: bool
+    statements: int = 0
+    dangers: tuple[str, ...] = ()
+    """Each statement that loses data, or takes away what the running release uses: line, rule, reason."""
 
     @property
     def told(self) -> str:
@@ -114,7 +121,7 @@ def look(promotion: Promotion, decision: Decision, running: Running | None) -> V
 def _migrations(root: Path, before: Release | None) -> list[MigrationChange]:
     """What the tree would apply: never what a release.json says, which the gate only compares with it."""
     applied = before.migrations if before else {}
-    changes, here = [], set()
+    changes, here, dangers = [], set(), _dangers(root)
     for migration in migrations_in(root / "supabase" / "migrations"):
         assert migration.path is not None  # noqa: S101 - for the type checker: it is from a file
         file = migration.path.name
@@ -122,11 +129,32 @@ def _migrations(root: Path, before: Release | None) -> list[MigrationChange]:
         if applied.get(file) == f"sha256:{hashlib.sha256(migration.path.read_bytes()).hexdigest()}":
             continue
         kind = "edited after it had been applied" if file in applied else NEW
-        changes.append(MigrationChange(file, kind, migration.text, rollback_of(migration).is_file()))
+        reverse, sql = rollback_of(migration).is_file(), migration.text
+        changes.append(MigrationChange(file, kind, sql, reverse, _count(sql), dangers.get(file, ())))
     gone = [file for file in applied if file not in here]
     return changes + [
         MigrationChange(file, "applied there, and not in this release", "", False) for file in gone
     ]
+
+
+def _count(sql: str) -> int:
+    try:
+        return len(parsed(sql).statements)
+    except SqlError:
+        return 0
+
+
+def _dangers(root: Path) -> dict[str, tuple[str, ...]]:
+    """File: what in it destroys; an objection that somebody has accepted included, with the reason."""
+    found = read(migrations_in(root / "supabase" / "migrations"), root)
+    told = [(flag.where, flag.rule, flag.what) for flag in found.flags]
+    told += [(where, rule, f"accepted: {reason}") for where, rule, reason in found.accepted]
+    dangers: dict[str, tuple[str, ...]] = {}
+    for where, rule, what in told:
+        if rule in DESTRUCTIVE.reasons:
+            name, _, line = where.rpartition("/")[2].partition(":")
+            dangers[name] = (*dangers.get(name, ()), f"line {line}: {rule}: {what}")
+    return dangers
 
 
 def _diff(before: str, after: str) -> Sequence[str]:
@@ -154,7 +182,12 @@ def _commits(root: Path, before: Release | None, release: Release) -> list[str]:
     ]
     try:
         done = subprocess.run(
-            [*argv, f"-{_COMMITS}", span], capture_output=True, text=True, timeout=_SECONDS, check=False
+            [*argv, f"-{_COMMITS}", span],
+            capture_output=True,
+            text=True,
+            timeout=_SECONDS,
+            check=False,
+            env=git_environ(),
         )
     except (OSError, subprocess.TimeoutExpired):
         return []
@@ -196,9 +229,15 @@ def way_back(view: View) -> list[tuple[str, str]]:
 
 
 def waived(result: TestResult) -> list[str]:
-    """Every waiver of the run, and every test that passed only by one."""
-    listed = [f"{w.check} by {w.owner} until {w.expires}: {w.reason}" for w in result.waivers]
-    return [*listed, *result.warned_tests]
+    """Every waiver of the run, every test that passed only by it, and every finding that it accepts."""
+    listed = []
+    for w in result.waivers:
+        place = f" at {w.where}" if w.where else ""
+        listed.append(f"{w.check}{place} by {w.owner} until {w.expires}: {w.reason}")
+        listed += [f"{test}: only by the waiver of {w.check}" for test in w.tests]
+        listed += [f"accepted: {finding}" for finding in w.findings]
+    named = {test for w in result.waivers for test in w.tests}
+    return [*listed, *(f"{test}: by no waiver" for test in result.warned_tests if test not in named)]
 
 
 def short(digest: str) -> str:

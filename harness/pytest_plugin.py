@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from harness.errors import ConfigurationError, HarnessError
+from harness.visible import visible
 
 if TYPE_CHECKING:
     from harness.asking import Ask, Deploy
@@ -77,8 +78,13 @@ def pytest_configure(config: pytest.Config) -> None:
     try:
         config.stash[_RUN] = Run(config)
     except HarnessError as error:
-        raise pytest.UsageError(str(error)) from None
+        raise _usage_error(error) from None
     gc.freeze()  # all that is loaded by now stays: the collector need not look at it again and again
+
+
+def _usage_error(error: HarnessError) -> pytest.UsageError:
+    """What pytest prints and ends with; it may repeat what evidence says."""
+    return pytest.UsageError(visible(str(error)))
 
 
 def pytest_bdd_apply_tag(tag: str, function: object) -> bool | None:
@@ -121,7 +127,7 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
     try:
         return None if run.begin() else True
     except HarnessError as error:
-        raise pytest.UsageError(str(error)) from None
+        raise _usage_error(error) from None
 
 
 @pytest.fixture(scope="session")

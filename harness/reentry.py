@@ -15,6 +15,7 @@ from harness.attestation.statement import Statement, TestResult
 from harness.errors import Problem
 from harness.gate import Decision
 from harness.gate_evidence import Sealed
+from harness.invocation import FOREIGN
 from harness.promotion import Promotion
 from harness.runs import newest_first
 
@@ -70,6 +71,7 @@ class Reentry(Promotion):
             and result.mode == "deploy"
             and result.result in ("PASSED", "WARNED")
             and not (result.failed_tests or result.skipped_tests or result.dirty)
+            and not any(setting.startswith(FOREIGN) for setting in result.overrides)
             and subjects == self.release.subjects
             and result.release == self.release.digest
         )

@@ -128,7 +128,8 @@ def _is_of_this_run(results: Path, run: dict[str, Any]) -> None:
 
 
 def _configuration(state: Path, run: dict[str, Any], out: Path) -> dict[str, Any]:
-    name = f"{run['environment']}: {run['decision']}"
+    waived = sum(scenario["verdict"] == "waived" for scenario in run["scenarios"])
+    name = f"{run['environment']}: {run['decision']}" + (f", {waived} only by a waiver" if waived else "")
     seen = state / "report" / "reported.txt"
     new = not seen.is_file() or seen.read_text(encoding="utf-8") != run["run"]
     return {
@@ -138,7 +139,12 @@ def _configuration(state: Path, run: dict[str, Any], out: Path) -> dict[str, Any
         "historyLimit": _HISTORY,
         "appendHistory": new,  # reporting a run twice must not look like two runs
         "categories": CATEGORIES,
-        "variables": {"Decision": run["decision"], "Environment": run["environment"], "Run": run["run"]},
+        "variables": {
+            **({"Waived": "; ".join(run["waived"])} if waived else {}),
+            "Decision": run["decision"],
+            "Environment": run["environment"],
+            "Run": run["run"],
+        },
         "plugins": {
             "awesome": {
                 "options": {

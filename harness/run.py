@@ -139,6 +139,7 @@ class Run:
         elif exitstatus not in (0, 1) and not self.session.ledger.troubles:
             self.session.ledger.troubles.append(_EARLY.get(exitstatus, f"pytest ended with {exitstatus}"))
         self.session.ledger.troubles += self.passage.changes()
+        self.session.ledger.overrides = self.passage.overrides()
         ledger = self.session.finish()
         if failed and ledger.decision is not Decision.NO_GO:
             ledger.troubles.append(f"pytest counted {failed} failures that no check explains")

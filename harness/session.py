@@ -160,6 +160,8 @@ class RunSession:
         """Write down how the scenario ``nodeid`` ended, with everything that it asked."""
         planned = self.planned[nodeid]
         evidence = tuple(self._answer(question, planned.items) for question in planned.questions)
+        answers = [self.conductor.answer(question) for question in planned.questions]
+        waived = (one for answer in answers for one in self.waivers.covering(answer, planned.items))
         verdict, message = self._verdict(planned, evidence, report)
         record = ScenarioRecord(
             feature=planned.scenario.feature.name or "",
@@ -172,6 +174,7 @@ class RunSession:
             message=redact(message),
             evidence=evidence,
             seconds=max((e.seconds for e in evidence), default=report.duration),
+            waived=tuple(dict.fromkeys(waived)),
         )
         self.ledger.scenarios.append(record)
         return record

@@ -70,6 +70,11 @@ def _(ask: Ask) -> None:
     ask(live.schema_is_released)
 
 
+@then("both models run as this release configures them")
+def _(ask: Ask) -> None:
+    ask(live.inference_is_released)
+
+
 @then("its previous deployment is kept and can serve again")
 def _(ask: Ask) -> None:
     ask(rollback.web_reverted)

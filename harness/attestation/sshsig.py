@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import stat
 import subprocess
 import tempfile
 from pathlib import Path
@@ -29,13 +30,14 @@ def ssh_sign(message: bytes, key: Path) -> str:
     Raises:
         HarnessError: when ssh-keygen cannot sign; with what it says.
     """
+    if key.suffix != ".pub":
+        _closed(key)
     argv = ["ssh-keygen", "-Y", "sign", "-f", str(key), "-n", NAMESPACE]
     done = _run(argv, message, may_ask=True)
     if done.returncode or b"BEGIN SSH SIGNATURE" not in done.stdout:
-        said = done.stderr.decode("utf-8", "replace").strip().splitlines()
-        raise HarnessError(
-            f"{key}: ssh-keygen cannot sign with it: {said[-1] if said else 'no reason given'}"
-        )
+        said = [line for line in done.stderr.decode("utf-8", "replace").splitlines() if line.strip("@ ")]
+        told = "\n    ".join(said) or "no reason given"
+        raise HarnessError(f"{key}: ssh-keygen cannot sign with it:\n    {told}")
     return done.stdout.decode("ascii")
 
 
@@ -79,6 +81,24 @@ def key_bytes(key: str) -> bytes:
     if blob[4 : 4 + int.from_bytes(blob[:4])] != kind.encode():
         raise ValueError(f"is no {kind} key: it says something else inside")
     return blob[-_ED25519:] if kind == "ssh-ed25519" and len(blob) == _ED25519_BLOB else blob
+
+
+def _closed(key: Path) -> None:
+    """Refuse a private key that others can read; of that, ssh-keygen would only say that it is none.
+
+    Raises:
+        HarnessError: saying so; or when there is no such file.
+    """
+    try:
+        mode = stat.S_IMODE(key.stat().st_mode)
+    except OSError as error:
+        raise HarnessError(
+            f"{key}: cannot be read: {error.strerror}; name your ssh key with --key"
+        ) from None
+    if mode & 0o077:
+        raise HarnessError(
+            f"{key}: can be read by others (mode {mode:04o}); nothing was signed (chmod 600 {key})"
+        )
 
 
 def _run(argv: list[str], message: bytes, *, may_ask: bool = False) -> subprocess.CompletedProcess[bytes]:

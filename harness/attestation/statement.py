@@ -114,6 +114,11 @@ class WaiverRecord(_Model):
     owner: Name
     reason: Text
     expires: Day
+    where: Text = ""
+    tests: tuple[Name, ...] = ()
+    """The tests that passed by it."""
+    findings: tuple[Text, ...] = ()
+    """What they found, and it accepts."""
 
 
 class TestResult(_Model):
@@ -138,6 +143,8 @@ class TestResult(_Model):
     reasons: tuple[Text, ...]
     waivers: tuple[WaiverRecord, ...]
     overrides: tuple[Text, ...]
+    arguments: tuple[Text, ...] = ()
+    """What pytest was told."""
     dirty: bool
     undeployed: tuple[Name, ...]
     release: Name

@@ -17,6 +17,7 @@ from harness.errors import HarnessError, NoProvider
 from harness.evidence import Evidence, Finding, holds, judge, refuted
 from harness.gate import approved_level
 from harness.history import own_key
+from harness.provenance import git_environ
 from harness.stack import Stack
 from harness.store import open_store
 
@@ -136,8 +137,13 @@ def blobs(root: Path) -> Iterator[Blob]:
     """Every version of every file in the history of the repository at ``root``, and in its index.
 
     Raises:
-        HarnessError: when it is no repository, or git is not there.
+        HarnessError: when it is no repository, git is not there, or the history is not all there.
     """
+    if _git(root, "rev-parse", "--is-shallow-repository").strip() != b"false":
+        raise HarnessError(
+            "this clone is shallow: what was committed before it is not here to be looked at; "
+            "fetch the rest: git fetch --unshallow (in a workflow: fetch-depth: 0)"
+        )
     listed = _git(root, "rev-list", "--objects", "--all", "--indexed-objects")
     places: dict[str, str] = {}
     for line in listed.decode("utf-8", "surrogateescape").splitlines():
@@ -172,7 +178,9 @@ def _git(root: Path, *arguments: str, sent: bytes = b"") -> bytes:
     # safe.directory: root may look at the checkout of an ordinary user
     argv = ["git", "-c", f"safe.directory={root.resolve()}", "-C", str(root), *arguments]
     try:
-        done = subprocess.run(argv, input=sent, capture_output=True, timeout=_SECONDS, check=False)
+        done = subprocess.run(
+            argv, input=sent, capture_output=True, timeout=_SECONDS, check=False, env=git_environ()
+        )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise HarnessError(f"git cannot be asked what is committed: {error}") from error
     if done.returncode:

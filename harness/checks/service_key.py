@@ -16,6 +16,7 @@ from harness.checks.leaks import Needles
 from harness.evidence import Evidence, Finding, judge
 from harness.hosts.place import Place, SeenProcess, descendants
 from harness.identity import mint
+from harness.provenance import git_environ
 from harness.secrets import Secret
 from harness.stack import Stack
 
@@ -65,6 +66,7 @@ def _sources(root: Path) -> Iterator[Path]:
         capture_output=True,
         timeout=30,
         check=False,
+        env=git_environ(),
     )
     if listed.returncode == 0:
         names = [Path(name) for name in listed.stdout.decode().split("\0") if name]

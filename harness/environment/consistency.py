@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import ipaddress
 import re
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from harness.items import ITEMS
 
 __all__ = ["inconsistencies"]
 
+_LONGEST_WAIVER = dt.timedelta(days=90)
 _CHECK = re.compile(r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)+")
 _PREDECESSOR = re.compile(r"^predecessor:[ \t]*([a-z][a-z0-9-]*)", re.MULTILINE)
 _URL_OF = {"port": "url", "api_port": "api_url"}
@@ -72,16 +74,20 @@ def _items(environment: Environment) -> Iterator[Found]:
 
 
 def _waivers(environment: Environment) -> Iterator[Found]:
-    seen: set[str] = set()
+    seen: set[tuple[str, str | None]] = set()
+    latest = dt.datetime.now(dt.UTC).date() + _LONGEST_WAIVER
     for index, waiver in enumerate(environment.waivers):
         path: Path = ("waivers", index, "check")
         if waiver.check not in ITEMS and not _CHECK.fullmatch(waiver.check):
             yield path, "is neither a check nor an item", nearest(waiver.check, list(ITEMS))
-        if waiver.check in seen:
-            yield path, f"{waiver.check} is waived twice", "keep one waiver"
+        if (waiver.check, waiver.where) in seen:
+            yield path, f"{waiver.check} is waived twice", "keep one waiver, or name a place (where)"
+        if waiver.expires > latest:
+            what = f"is more than {_LONGEST_WAIVER.days} days ahead: nobody would look at it again in time"
+            yield ("waivers", index, "expires"), what, f"{latest} at the latest; renew it when that comes"
         if waiver.check in environment.not_applicable:
             yield path, f"{waiver.check} is waived and not applicable", "it is one or the other"
-        seen.add(waiver.check)
+        seen.add((waiver.check, waiver.where))
 
 
 def _here(environment: Environment, component: str) -> bool:

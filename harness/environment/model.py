@@ -31,7 +31,9 @@ class Waiver(Strict):
     owner: Annotated[str, Field(min_length=2)]
     """Who answers for it."""
     expires: dt.date
-    """The last day on which it counts."""
+    """The last day on which it counts; at most 90 days ahead."""
+    where: Annotated[str, Field(min_length=1)] | None = None
+    """Only findings at this place, as they name it (`*` stands for anything); without it, at any place."""
 
 
 class Environment(Strict):

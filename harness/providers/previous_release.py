@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.migrations import Migration, compare, migration_named
+from harness.provenance import git_environ
 
 __all__ = ["Previous", "previous_release"]
 
@@ -53,7 +54,9 @@ def _shown(source: Path, tag: str, name: str) -> Migration | None:
 def _git(directory: Path, *arguments: str) -> str:
     argv = ["git", "-C", str(directory), *arguments]
     try:
-        done = subprocess.run(argv, capture_output=True, text=True, timeout=_SECONDS, check=False)
+        done = subprocess.run(
+            argv, capture_output=True, text=True, timeout=_SECONDS, check=False, env=git_environ()
+        )
     except (OSError, subprocess.TimeoutExpired):
         return ""
     return done.stdout if done.returncode == 0 else ""

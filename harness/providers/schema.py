@@ -84,7 +84,7 @@ class Schema:
                 "supabase",
                 "the database's migration history and supabase/migrations disagree:\n    "
                 + "\n    ".join(difference.describe()),
-                "never edit or remove an applied migration: restore the file and write a new one",
+                _hint(difference),
             )
         if flags := self.objections(difference):
             raise DeployError(
@@ -149,3 +149,14 @@ class Schema:
             raise
         except psycopg.Error as error:
             raise DeployError("supabase", f"supabase/seed.sql: {error}", "mend the seed") from error
+
+
+def _hint(difference: Difference) -> str:
+    """What to do about a diverged history."""
+    if difference.late or difference.edited:
+        return "never edit or remove an applied migration: restore the file and write a new one"
+    names = ", ".join(migration.label for migration in reversed(difference.unknown))
+    return (
+        "the database is ahead of this release. Deploy the release that applied it; or, to go back, apply "
+        f"the reverses of {names}, in this order (docs/promotion.md, It went wrong)"
+    )

@@ -7,17 +7,17 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from harness.environment.loader import load
+from harness.plain import PlainConsole
 
 __all__ = ["app"]
 
 app = typer.Typer(
     help="Raise staging's topology on this machine, look at it, tear it down.", no_args_is_help=True
 )
-console = Console(highlight=False, emoji=False)
+console = PlainConsole(highlight=False, emoji=False)
 Env = Annotated[str, typer.Option("--env", help="Environment whose machines are raised here.")]
 Stop = Annotated[bool, typer.Option("--stop", help="Stop the one that this command started.")]
 ROOT = Path(__file__).resolve().parent.parent.parent

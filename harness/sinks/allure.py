@@ -72,7 +72,9 @@ class AllureSink:
         """Write what the report shows beside the scenarios."""
         if self._results is None or not self._results.is_dir():
             return
+        waived = {f"Waived {n}" if n else "Waived": text for n, text in enumerate(ledger.waived)}
         properties = {
+            **waived,  # first: whoever opens the report must not take a waiver for a check that holds
             "Decision": str(ledger.decision),
             "Environment": ledger.environment,
             "Mode": "verify-only" if ledger.verify_only else "deploy",
@@ -81,7 +83,8 @@ class AllureSink:
             "Revision": ledger.revision,
             **{f"Digest of {name}": digest for name, digest in ledger.release.items()},
         }
-        text = "".join(f"{name.replace(' ', '_')}={value}\n" for name, value in properties.items() if value)
+        lines = {name.replace(" ", "_"): " ".join(value.split()) for name, value in properties.items()}
+        text = "".join(f"{name}={value}\n" for name, value in lines.items() if value)
         self._write("environment.properties", text)
         self._write("categories.json", json.dumps(CATEGORIES, indent=2))
         self._write("executor.json", json.dumps(executor(ledger), indent=2))

@@ -21,7 +21,7 @@ from harness.attestation.statement import (
     TestResult,
     WaiverRecord,
 )
-from harness.environment import Environment
+from harness.environment import Environment, Waiver
 from harness.environment.loader import environment_path
 from harness.evidence import Verdict
 from harness.expectations import test_name
@@ -45,6 +45,8 @@ class RunFacts:
     content: bytes
     """The environment file that configured the run, as it was loaded."""
     overrides: Sequence[str] = ()
+    arguments: Sequence[str] = ()
+    """What pytest was told."""
 
     @property
     def configuration(self) -> dict[str, str]:
@@ -78,13 +80,9 @@ def test_result(ledger: Ledger, facts: RunFacts, report: bytes) -> Statement[Tes
         expected_tests=tuple(sorted({name for names in tests.values() for name in names})),
         skipped_tests=tests["skipped"],
         reasons=tuple(redact(reason)[:_LONGEST] for reason in ledger.reasons),
-        waivers=tuple(
-            WaiverRecord(
-                check=w.check, owner=w.owner, reason=redact(w.reason), expires=w.expires.isoformat()
-            )
-            for w in facts.environment.waivers
-        ),
-        overrides=tuple(redact(setting) for setting in facts.overrides),
+        waivers=tuple(_waiver(waiver, ledger, facts.root) for waiver in facts.environment.waivers),
+        overrides=tuple(redact(setting)[:_LONGEST] for setting in facts.overrides),
+        arguments=tuple(redact(argument)[:_LONGEST] for argument in facts.arguments),
         dirty=facts.release.source.dirty,
         undeployed=(IMAGE,) if _without_image(facts) else (),
         release=facts.release.digest,
@@ -113,6 +111,21 @@ def write_evidence(ledger: Ledger, facts: RunFacts, report: bytes, signer: Signe
     payload = statement.write(test_result(ledger, facts, report))
     store.put(f"{base}.intoto.json", dsse.seal(payload, [signer]))  # last: what it names is there
     return store.where(f"{base}.intoto.json")
+
+
+def _waiver(waiver: Waiver, ledger: Ledger, root: Path) -> WaiverRecord:
+    """``waiver``, with every test that passed by it and every finding that it accepts."""
+    covered = [s for s in ledger.scenarios if waiver in [one.waiver for one in s.waived]]
+    seen = [one for s in covered if s.verdict is Verdict.WAIVED for one in s.waived if one.waiver == waiver]
+    return WaiverRecord(
+        check=waiver.check,
+        owner=waiver.owner,
+        reason=redact(waiver.reason),
+        expires=waiver.expires.isoformat(),
+        where=redact(waiver.where or ""),
+        tests=tuple(sorted(_name(root, s.where, s.title) for s in covered if s.verdict is Verdict.WAIVED)),
+        findings=tuple(dict.fromkeys(f"{one.check}: {one.seen}"[:_LONGEST] for one in seen)),
+    )
 
 
 def _without_image(facts: RunFacts) -> bool:

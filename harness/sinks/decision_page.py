@@ -19,9 +19,14 @@ Run = dict[str, Any]
 
 MEANING = {
     "GO": "Every check that applies to {environment} holds: this release may be promoted.",
+    "GO, with waivers": "This release may be promoted, but not every check that applies to {environment} "
+    "holds: {waived} refuted, and accepted for now by a waiver.",
     "NO-GO": "Do not promote: {count} against it.",
     "VERIFIED": "{environment} is as declared and every check that was asked holds. Nothing was changed; "
     "this is no ground for a promotion.",
+    "VERIFIED, with waivers": "{environment} is as declared, but not every check holds: {waived} refuted, "
+    "and accepted for now by a waiver. Nothing was changed; this is no ground for a "
+    "promotion.",
 }
 _FOLDED = 3  # scenarios with one reason, before they are folded into one row
 _VERDICTS = ("holds", "refuted", "unreachable", "blocked", "waived")
@@ -36,9 +41,9 @@ def render(run: Run, earlier: Sequence[Run], *, allure: str = "", now: dt.dateti
         _header(run, now or dt.datetime.now(dt.UTC)),
         element(
             "main",
+            _waivers(run),
             _tiles(run),
             _reasons(run),
-            _waivers(run),
             _changes(run, last),
             _not_run(run),
             _checklist(run),
@@ -80,7 +85,14 @@ def _header(run: Run, now: dt.datetime) -> Markup:
         ("Source", run["revision"]),
         ("Mode", run["mode"]),
     ]
-    meaning = MEANING[decision].format(environment=run["environment"], count=reasons)
+    waived = sum(scenario["verdict"] == "waived" for scenario in run["scenarios"])
+    if overrides := run.get("overrides"):
+        about.append(("Not as the tree says, so it opens no gate", "; ".join(overrides)))
+    meaning = MEANING.get(f"{decision}, with waivers" if waived else decision, MEANING[decision]).format(
+        environment=run["environment"],
+        count=reasons,
+        waived="one scenario is" if waived == 1 else f"{waived} scenarios are",
+    )
     inside = element(
         "div", element("h1", decision), element("p", meaning, class_="meaning"), definitions(about)
     )

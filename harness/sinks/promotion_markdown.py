@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from harness.promotion_view import View, meaning, short, waived, way_back
+from harness.visible import visible
 
 __all__ = ["markdown"]
 
@@ -17,6 +18,9 @@ def markdown(view: View) -> str:
         meaning(view),
         "",
     ]
+    if view.result and (listed := waived(view.result)):
+        lines += ["## Accepted for now, by a waiver", ""]
+        lines += [*(f"- {_plain(text)}" for text in listed), ""]
     if view.decision.reasons:
         lines += ["## " + ("What it waits for" if view.verdict == "WAITS" else "Why not"), ""]
         lines += [
@@ -28,7 +32,6 @@ def markdown(view: View) -> str:
         counted = f"{len(result.passed_tests)} of {len(result.expected_tests)} tests passed"
         proven = f"{_plain(result.environment)} by run {_plain(result.run)}, by {_plain(result.by)}"
         lines += [f"Proven in {proven}, {result.finished_on}: {counted}.", ""]
-        lines += [f"- waived: {_plain(text)}" for text in waived(result)]
     lines += ["## What changes", "", *(f"**{_plain(warning)}**\n" for warning in view.warnings)]
     lines += ["| Artefact | Runs there now | Would run |", "|---|---|---|"]
     for name, old, new in view.artefacts:
@@ -36,7 +39,17 @@ def markdown(view: View) -> str:
         lines.append(f"| {name} | {shown} | `{short(new) or 'none'}` |")
     for m in view.migrations:
         summary = f"<details><summary>{_plain(m.file)}: {m.told}</summary>"
-        lines += ["", summary, "", *_fenced("sql", m.sql), "", "</details>"]
+        warned = [f"- destructive: {_plain(danger)}" for danger in m.dangers]
+        lines += [
+            "",
+            summary,
+            "",
+            *warned,
+            *([""] if warned else []),
+            *_fenced("sql", m.sql),
+            "",
+            "</details>",
+        ]
     if view.configuration:
         lines += ["", "## Configuration", "", *_fenced("diff", "\n".join(view.configuration))]
     lines += ["", "## If it goes wrong", "", "| Part | What to do |", "|---|---|"]
@@ -53,5 +66,5 @@ def _fenced(language: str, text: str) -> list[str]:
 
 def _plain(text: str) -> str:
     """Text that Markdown and HTML take as text."""
-    escaped = re.sub(r"([\\`*_\[\]|])", r"\\\1", " ".join(text.split()))
+    escaped = re.sub(r"([\\`*_\[\]|])", r"\\\1", visible(" ".join(text.split())))
     return escaped.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

@@ -29,8 +29,8 @@ def page(view: View, report: str = "", now: dt.datetime | None = None) -> str:
     )
     main = element(
         "main",
-        _reasons(view),
         _waivers(view),
+        _reasons(view),
         _artefacts(view),
         _migrations(view),
         _configuration(view),
@@ -115,7 +115,8 @@ def _migrations(view: View) -> Markup:
             "li",
             element(
                 "details",
-                element("summary", f"{m.file}: {m.told}"),
+                element("summary", f"{m.file}: {m.told}; {m.statements} statements"),
+                *(element("p", f"Destructive: {danger}", class_="verdict refuted") for danger in m.dangers),
                 element("pre", m.sql or "(no SQL)", tabindex="0"),
                 open=True,
             ),

@@ -6,10 +6,12 @@ import contextlib
 import os
 import sys
 
-from rich.console import Console, ConsoleDimensions, RenderableType
+from rich.console import ConsoleDimensions, RenderableType
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
+
+from harness.plain import PlainConsole
 
 __all__ = ["Screen"]
 
@@ -22,7 +24,7 @@ _INDENT = 4
 _WIDTH = 80
 
 
-class _Console(Console):
+class _Console(PlainConsole):
     """Asks its own file how wide it is: pytest puts files in the place of the standard ones."""
 
     @property  # type: ignore[misc]

@@ -26,6 +26,7 @@ from harness.evidence import Evidence, Finding, Verdict
 from harness.ledger import Decision, Ledger, NotRun, ScenarioRecord
 from harness.providers.base import Plan
 from harness.sinks.screen import Screen
+from harness.waivers import told as waiver_told
 
 __all__ = ["Terminal"]
 
@@ -82,8 +83,7 @@ class Terminal:
         heading = ((environment.environment, "bold"), f"  {environment.description}; {doing}")
         self.screen.line(Text.assemble(*heading))
         for waiver in environment.waivers:
-            text = f"{waiver.check} by {waiver.owner} until {waiver.expires}: {waiver.reason}"
-            self.screen.row("waived", "cyan", "waived", Text(text))
+            self.screen.row("waived", "cyan", "waived", Text(waiver_told(waiver)))
         self._elsewhere(ledger.not_applicable, environment)
         if self.screen.live and not self._config.option.plan:
             self._live = Live(
@@ -208,13 +208,19 @@ class Terminal:
         self.screen.row("none", "dim", entry.item, text)
 
     def summary(self, ledger: Ledger) -> None:
-        """A table by feature, what was not run, and why this is no pass."""
+        """What was waived, a table by feature, what was not run, and why this is no pass."""
         self.stop()
+        if ledger.waived:
+            self.screen.line(Text())
+        for waived in ledger.waived:
+            self.screen.row("waived", "cyan", "waived", Text(waived))
         if ledger.scenarios:
             self.screen.line(Text())
             self.screen.table(_table(ledger))
         for entry in ledger.drills_left_out:
             self._not_run(entry)
+        for override in ledger.overrides:
+            self.screen.row("unreachable", "yellow", "no gate", Text(f"opens no gate: {override}"))
         if ledger.reasons:
             self.screen.line(Text())
         for reason in ledger.reasons:
@@ -236,6 +242,8 @@ class Terminal:
         if counts:
             self.screen.line(Text(", ".join(counts), "dim"))
         style, meaning = _DECISION[ledger.decision]
+        if waived := ledger.count(Verdict.WAIVED):
+            meaning += f", {waived} {'scenario' if waived == 1 else 'scenarios'} only by a waiver"
         shown = f" {ledger.decision} " if self.screen.colour else str(ledger.decision)
         told, took = (f"  {ledger.environment}: {meaning}", "bold"), (f"  {ledger.seconds:.1f} s", "dim")
         self.screen.line(Text.assemble((shown, style), told, took))

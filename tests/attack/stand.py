@@ -10,7 +10,7 @@ import datetime as dt
 import functools
 import re
 import subprocess
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from harness.approval import approve
 from harness.attestation import dsse, strict_json
 from harness.attestation.keys import Signer
 from harness.attestation.statement import write
-from harness.environment import Environment
+from harness.environment import Environment, Waiver
 from harness.environment.loader import load
 from harness.evidence import Verdict, holds
 from harness.expectations import expected_tests
@@ -95,6 +95,10 @@ class Stand:
     approvals: Sequence[bytes] = ()
     used: dict[str, str] = field(default_factory=dict)
     now: dt.datetime = NOW
+    waivers: Sequence[Waiver] = ()
+    """Those of staging's file."""
+    items: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """Test: its checklist items."""
 
     @classmethod
     def honest(cls, root: Path) -> Stand:
@@ -177,6 +181,8 @@ class Stand:
                 {"environments/staging.yaml": load("staging", self.root).digest},
                 self.used,
                 self.now,
+                waivers=self.waivers,
+                items=self.items,
             )
         )
 

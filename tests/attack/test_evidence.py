@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 
 from harness.artefacts import IMAGE
+from harness.environment import Waiver
 from harness.provenance import Source
 from tests.attack.stand import Stand
 
@@ -203,17 +205,90 @@ def test_evidence_from_an_environment_that_is_no_predecessor(honest: Stand) -> N
 def waived(expires: str) -> Callable[[Payload], None]:
     def change(payload: Payload) -> None:
         result = payload["predicate"]
-        result["warnedTests"] = [result["passedTests"].pop()]
+        test = result["passedTests"].pop()
+        result["warnedTests"] = [test]
         result["result"] = "WARNED"
-        reason = "the restore drill moves"
-        result["waivers"] = [{"check": "GW-3", "owner": "dana", "reason": reason, "expires": expires}]
+        told = {"check": "GW-3", "owner": "dana", "reason": MOVES, "expires": expires}
+        result["waivers"] = [{**told, "tests": [test], "findings": ["database.restored: old"]}]
 
     return change
 
 
+MOVES = "the restore drill moves"
+
+
+def accepting(stand: Stand, expires: str, **other: object) -> Stand:
+    """With this waiver in staging's file; and with the evidence of a run that needed it."""
+    told = {"check": "GW-3", "owner": "dana", "reason": MOVES, "expires": dt.date.fromisoformat(expires)}
+    waiver = Waiver.model_validate({**told, **other})
+    items = {stand.payload()["predicate"]["passedTests"][-1]: ["GW-3"]}
+    return replace(stand.ran(waived(expires)), approvals=[], waivers=[waiver], items=items).approved()
+
+
 def test_an_expired_waiver(honest: Stand) -> None:
-    stand = replace(honest.ran(waived("2026-03-03")), approvals=[]).approved()
+    stand = accepting(honest, "2026-03-03")
     stand.is_denied_only_for("the waiver of GW-3 by dana ran out on 2026-03-03")
+
+
+def test_a_waiver_that_ends_on_no_day(honest: Stand) -> None:
+    def change(payload: Payload) -> None:
+        waived("9999-99-99")(payload)
+
+    honest.ran(change).is_denied("predicate.waivers.0.expires")
+
+
+def test_a_waiver_that_does_not_stand_in_the_predecessors_file(honest: Stand) -> None:
+    stand = replace(accepting(honest, "2026-04-01"), waivers=[])
+    told = "the waiver of GW-3 by dana until 2026-04-01 does not stand in environments/staging.yaml"
+    stand.is_denied_only_for(told)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [{"owner": "eve"}, {"reason": "another reason altogether"}, {"where": "public.notes"}],
+    ids=["owner", "reason", "place"],
+)
+def test_a_waiver_that_is_not_as_it_stands_there(honest: Stand, other: dict[str, object]) -> None:
+    stand = accepting(honest, "2026-04-01", **other)
+    stand.is_denied(
+        "does not stand in environments/staging.yaml", "the run does not name the waiver of GW-3"
+    )
+
+
+def test_a_waiver_of_the_file_that_the_run_does_not_name(honest: Stand) -> None:
+    with_one = accepting(honest, "2026-04-01")
+    honest_run = replace(with_one, evidence=honest.evidence, approvals=honest.approvals)
+    honest_run.is_denied_only_for("the run does not name the waiver of GW-3 by dana until 2026-04-01")
+
+
+def test_one_waiver_for_every_test(honest: Stand) -> None:
+    """Of a check that has nothing to do with any of them."""
+    every = honest.payload()["predicate"]["passedTests"]
+
+    def change(payload: Payload) -> None:
+        waived("2026-04-01")(payload)
+        payload["predicate"].update(passedTests=[], warnedTests=every)
+
+    stand = replace(accepting(honest, "2026-04-01").ran(change), approvals=[]).approved()
+    stand.is_denied_only_for("tests are waived, and there is no waiver of theirs: ")
+
+    def covering(payload: Payload) -> None:
+        change(payload)
+        payload["predicate"]["waivers"][0]["tests"] = every
+
+    stand = replace(stand.ran(covering), approvals=[]).approved()
+    stand.is_denied_only_for("the waiver of GW-3 covers what is none of it: ")
+
+
+def test_a_waiver_for_tests_that_call_themselves_passed(honest: Stand) -> None:
+    def change(payload: Payload) -> None:
+        waived("2026-04-01")(payload)
+        result = payload["predicate"]
+        result.update(result="PASSED", passedTests=[*result["passedTests"], *result["warnedTests"]])
+        result["warnedTests"] = []
+
+    stand = replace(accepting(honest, "2026-04-01").ran(change), approvals=[]).approved()
+    stand.is_denied_only_for("a waiver covers tests that are not counted as waived: ")
 
 
 def test_waived_tests_without_a_waiver(honest: Stand) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from harness.environment.gate import Freeze
 from tests.attack.stand import NOW, OTHER_RUNNER, REPORT, RUNNER, Stand
 
 Payload = dict[str, Any]
@@ -55,8 +56,6 @@ def test_a_time_in_another_form(honest: Stand, time: str) -> None:
 
 
 def test_a_freeze(honest: Stand) -> None:
-    from harness.environment.gate import Freeze
-
     freeze = Freeze(
         reason="the year ends", starts=NOW - dt.timedelta(hours=1), ends=NOW + dt.timedelta(hours=1)
     )
@@ -66,6 +65,24 @@ def test_a_freeze(honest: Stand) -> None:
     honest.gate(freezes=(Freeze(reason="no Wednesdays", days=("wed",)),)).is_denied_only_for(
         "no Wednesdays"
     )
+
+
+@pytest.mark.parametrize(
+    ("freeze", "until"),
+    [
+        ({"starts": NOW}, "until the freeze is lifted (it has no end)"),
+        (
+            {"days": ("wed", "thu"), "ends": NOW + dt.timedelta(days=9)},
+            "until 2026-03-06 00:00 UTC (on wed",
+        ),
+        ({"ends": NOW + dt.timedelta(hours=2), "days": ("wed",)}, "until 2026-03-04 14:00 UTC (on wed)"),
+        ({"ends": dt.datetime.fromisoformat("2026-03-04T18:00:00+02:00")}, "until 2026-03-04 16:00 UTC"),
+    ],
+    ids=["endless", "days", "its last day", "offset"],
+)
+def test_a_freeze_says_when_it_is_over(honest: Stand, freeze: dict[str, Any], until: str) -> None:
+    frozen = Freeze(reason="the year ends", **freeze)
+    honest.gate(freezes=(frozen,)).is_denied_only_for(f"nothing is let in {until}")
 
 
 # --- used twice, and the report ------------------------------------------

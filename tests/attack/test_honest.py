@@ -11,7 +11,7 @@ from pathlib import Path
 from harness.environment.gate import Approver, Freeze
 from tests.attack.stand import DANA, EVE, NOW, OTHER_RUNNER, RUNNER, Stand
 from tests.attack.test_approvals import allowing
-from tests.attack.test_evidence import waived
+from tests.attack.test_evidence import accepting
 
 
 def test_a_clean_pass_with_an_approval(honest: Stand) -> None:
@@ -65,7 +65,7 @@ def test_evidence_that_is_nearly_too_old(honest: Stand) -> None:
 
 
 def test_a_waiver_on_its_last_day(honest: Stand) -> None:
-    replace(honest.ran(waived("2026-03-04")), approvals=[]).approved().is_let_in()
+    accepting(honest, "2026-03-04").is_let_in()
 
 
 def test_a_freeze_that_is_over_and_one_on_another_day(honest: Stand) -> None:

@@ -56,6 +56,7 @@ def test_what_has_never_run_here_may_not(deposit: Deposit) -> None:
         lambda p: p["predicate"].update(result="FAILED", reasons=["x"]),
         lambda p: p["predicate"].update(mode="verify-only"),
         lambda p: p["predicate"].update(dirty=True),
+        lambda p: p["predicate"].update(overrides=["pytest: the plug-in evil comes from /x"]),
         lambda p: p["predicate"].update(environment="staging"),
         lambda p: p["predicate"].update(skippedTests=["a.feature: A"]),
         lambda p: p["predicate"].update(failedTests=["a.feature: A"]),

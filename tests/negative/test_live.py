@@ -1,5 +1,6 @@
 """Negative controls: what runs is not what the release says, in a real gateway, web app and database."""
 
+# ruff: noqa: F811 - fixtures are imported
 from __future__ import annotations
 
 from dataclasses import replace
@@ -7,6 +8,7 @@ from unittest import mock
 
 import pytest
 
+from harness.artefacts import TREE
 from harness.checks import live
 from harness.checks.rollout import RollsOut
 from harness.environment.loader import load
@@ -17,6 +19,7 @@ from harness.release import Release
 from harness.secrets import SecretStore
 from harness.stack import Stack
 from tests.gateway_stack import RealStack
+from tests.inference_stack import RealEngines, broken_instant, engines, real_engines  # noqa: F401
 from tests.pg_fixture import ROOT, Database
 from tests.web_stack import WebStand
 
@@ -95,3 +98,44 @@ def test_a_migration_that_is_not_of_the_release_is_named(
     fewer = dict(list(release.migrations.items())[:-1])
     database_stack.release = replace(release, migrations=fewer)
     assert live.schema_is_released(database_stack).verdict is Verdict.REFUTED
+
+
+def test_other_sql_under_a_released_name_is_named(
+    database_stack: Stack, database: Database, release: Release
+) -> None:
+    database_stack.release = release
+    newest = list(release.migrations)[-1]
+    edit = "update supabase_migrations.schema_migrations set statements = {} where version = '{}'"
+    database.execute(edit.format("array_append(statements, '-- nothing but words')", newest[:14]))
+    assert live.schema_is_released(database_stack).verdict is Verdict.HOLDS
+    database.execute(edit.format("array_append(statements, 'drop table x')", newest[:14]))
+    assert told(live.schema_is_released(database_stack)) == (
+        f"the SQL of {newest}",
+        "other SQL under its name",
+    )
+
+
+def test_a_file_that_is_not_the_released_one_is_named(
+    database_stack: Stack, database: Database, release: Release
+) -> None:
+    newest = list(release.migrations)[-1]
+    database_stack.release = replace(release, migrations={**release.migrations, newest: OTHER})
+    assert told(live.schema_is_released(database_stack)) == (OTHER, release.migrations[newest])
+
+
+def test_an_engine_of_another_configuration_is_named(engines: RealEngines, release: Release) -> None:
+    engines.stack.release = release
+    assert live.inference_is_released(engines.stack).verdict is Verdict.HOLDS
+    with broken_instant(engines, context_tokens=512):
+        found = live.inference_is_released(engines.stack)
+        assert told(found)[0].startswith("configuration ")
+        assert found.findings[0].where == "the engine of instant"
+    engines.processes.stop("thinking")
+    assert told(live.inference_is_released(engines.stack))[1] == "it does not run"
+
+
+def test_another_model_manifest_is_named(engines: RealEngines, release: Release) -> None:
+    for artefact in ("model-manifest", "inference-configuration"):
+        engines.stack.release = replace(release, artefacts={**release.artefacts, artefact: OTHER})
+        seen = f"sha256:{TREE[artefact](engines.stack.root)}"
+        assert told(live.inference_is_released(engines.stack)) == (OTHER, seen)

@@ -99,6 +99,20 @@ def test_a_committed_env_file_is_named(stack: Stack, name: str) -> None:
     assert finding.observed == name
 
 
+def test_a_shallow_clone_claims_nothing(stack: Stack, tmp_path: Path) -> None:
+    """What a pipeline checks out at depth 1 lacks the very commit that holds the secret."""
+    commit(stack.root, ".env", "A=b\n")
+    git(stack.root, "rm", "--quiet", ".env")
+    git(stack.root, "commit", "--quiet", "--message", "as if nothing had been")
+    git(tmp_path, "clone", "--quiet", "--depth", "1", f"file://{stack.root}", "shallow")
+    stack.root = tmp_path / "shallow"
+    evidence = promotion.secrets_not_committed(stack)
+    assert evidence.verdict is Verdict.BLOCKED
+    assert "git fetch --unshallow" in evidence.summary
+    git(stack.root, "fetch", "--quiet", "--unshallow")
+    assert promotion.secrets_not_committed(stack).verdict is Verdict.REFUTED
+
+
 def test_without_a_repository_nothing_is_claimed(stack: Stack, tmp_path: Path) -> None:
     stack.root = tmp_path / "elsewhere"
     stack.root.mkdir()

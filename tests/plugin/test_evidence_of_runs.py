@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import hashlib
 
 import pytest
@@ -93,12 +94,16 @@ def waive(project: Miniature, expires: str) -> None:
 
 def test_a_waived_run_says_so_and_names_the_waiver(project: Miniature) -> None:
     project.feature(REFUTED)
-    waive(project, "2999-01-01")
+    day = (dt.datetime.now(dt.UTC) + dt.timedelta(days=30)).date().isoformat()
+    waive(project, day)
     assert project.pytest().exit == 0
     found = stated(project).predicate
     assert found.result == "WARNED"
     assert found.warned_tests == ("features/extra.feature: Refuted",)
-    assert (found.waivers[0].check, found.waivers[0].expires) == ("mini.refuted", "2999-01-01")
+    [waiver] = found.waivers
+    assert (waiver.check, waiver.expires) == ("mini.refuted", day)
+    assert waiver.tests == found.warned_tests
+    assert waiver.findings and waiver.findings[0].startswith("mini.refuted: ")
 
 
 def test_an_expired_waiver_is_a_failure(project: Miniature) -> None:

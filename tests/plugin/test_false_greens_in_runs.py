@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import datetime as dt
+
 import pytest
 
 from tests.plugin.miniature_project import Miniature
+
+SOON = (dt.datetime.now(dt.UTC) + dt.timedelta(days=30)).date().isoformat()
 
 WEB = "The web app shows itself"
 
@@ -173,12 +177,16 @@ def waived(project: Miniature, check: str, expires: str) -> None:
 @pytest.mark.parametrize("check", ["mini.refuted", "SB-1"])
 def test_a_waiver_lets_the_run_pass_and_is_shown_first(project: Miniature, check: str) -> None:
     project.feature(BAD.format(then="it is refuted"))
-    waived(project, check, "2999-01-01")
+    waived(project, check, SOON)
     outcome = project.pytest()
     assert outcome.exit == 0, outcome.text
     assert outcome.run["decision"] == "GO"
-    assert f"waived    {check} by ada until 2999-01-01" in "\n".join(outcome.text.splitlines()[:3])
+    assert f"waived    {check} by ada until {SOON}" in "\n".join(outcome.text.splitlines()[:3])
     assert "1 waived" in outcome.text.splitlines()[-2]
+    assert "may be promoted, 1 scenario only by a waiver" in outcome.last_line
+    assert outcome.text.index(f"waived by ada until {SOON}: the vendor") < outcome.text.index("checklist ")
+    [about] = project.state.rglob("environment.properties")
+    assert about.read_text().startswith("Waived=mini.refuted: waived by ada")
     assert "public.notes has none" in outcome.text
 
 
@@ -191,10 +199,10 @@ def test_an_expired_waiver(project: Miniature, then: str) -> None:
 
 def test_a_waiver_of_an_outage_waives_nothing(project: Miniature) -> None:
     project.feature(BAD.format(then="nothing answers"))
-    waived(project, "mini.unreachable", "2999-01-01")
+    waived(project, "mini.unreachable", SOON)
     project.pytest().is_no_go("SB-1 Something: unreachable")
 
 
 def test_a_waiver_of_an_unknown_check(project: Miniature) -> None:
-    waived(project, "mini.refutet", "2999-01-01")
+    waived(project, "mini.refutet", SOON)
     project.pytest().is_refused("there is no check 'mini.refutet'", "did you mean mini.refuted?")

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from harness.waiting import wait_until
 from tests.plugin.evidence_of_runs import GATE, REFUTED, evidence, key_of, stated
-from tests.plugin.miniature_project import Miniature, Outcome
+from tests.plugin.miniature_project import ROOT, ForkServer, Miniature, Outcome
 from tests.release_tree import commit, git
 
 # --- the gate in front of the next environment ------------------------------------------
@@ -258,3 +261,62 @@ def test_up_does_not_go_round_the_gate(second: Second) -> None:
 
     with pytest.raises(HarnessError, match="staging has a gate"):
         deploy_all(second.project.root, "staging", [], Console())
+
+
+EVIL = """
+    from dataclasses import replace
+
+    from harness.conductor import Conductor
+    from harness.evidence import holds
+
+    honest = Conductor.answer
+
+
+    def answer(self, question):
+        found = honest(self, question)
+        if found.verdict.passes:
+            return found
+        return replace(holds("fine"), check=found.check, component=found.component)
+
+
+    Conductor.answer = answer
+"""
+
+
+class Process(ForkServer):
+    """A process of its own for every run: a variable of Python's counts only from its start."""
+
+    def __init__(self) -> None:
+        pass
+
+    def run(self, argv: list[str], cwd: Path, env: dict[str, str], output: Path) -> int:
+        command = [sys.executable, "-m", "pytest", *argv]
+        with output.open("wb") as out:
+            return subprocess.run(
+                command, cwd=cwd, env=env, stdout=out, stderr=subprocess.STDOUT, check=False
+            ).returncode
+
+
+@pytest.mark.parametrize("way", ["-p", "PYTEST_PLUGINS", "PYTEST_ADDOPTS", "ignored", "conftest"])
+def test_a_plugin_from_elsewhere_opens_no_gate(tmp_path: Path, way: str) -> None:
+    """It can make every check pass; so evidence names it, however it came in."""
+    project = Miniature(tmp_path / "project", Process())
+    second = Second(project)
+    project.feature(REFUTED)
+    commit(project.root, "a check that fails")
+    inside = way == "ignored"
+    folder = project.root / ".harness" if inside else project.root.parent / "elsewhere"
+    project.write(f"{folder}/evil.py", EVIL)
+    options = {"-p": ("-p", "evil"), "ignored": ("-p", "evil"), "conftest": ("--confcutdir=/",)}
+    told = options.get(way, ())
+    env = {"PYTEST_PLUGINS": "evil"} if way == "PYTEST_PLUGINS" else {}
+    env |= {"PYTEST_ADDOPTS": "-p evil"} if way == "PYTEST_ADDOPTS" else {}
+    if way == "conftest":
+        project.write(f"{tmp_path}/conftest.py", EVIL)
+    outcome = project.pytest(*told, PYTHONPATH=f"{folder}:{ROOT}", **env)
+    assert outcome.exit == 0, f"it did not even fool the run:\n{outcome.text}"
+    assert "opens no gate: pytest: the plug-in " in outcome.text
+    found = stated(project).predicate
+    assert found.result == "PASSED" and any("the plug-in" in line for line in found.overrides)
+    assert set(told) <= set(found.arguments)
+    second.is_refused("the run was not that of this tree alone: the plug-in ")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import re
 from pathlib import Path
 
@@ -189,3 +190,25 @@ def test_a_component_on_machines_needs_machines(root: Path) -> None:
     found = problems(root, "staging")
     for place in ("gateway.hosts[0]", "gateway.balancer", "instant.host"):
         assert any(f"{place}: names the machine" in problem for problem in found), found
+
+
+def test_a_waiver_ends_within_ninety_days(root: Path) -> None:
+    today = dt.datetime.now(dt.UTC).date()
+    last, beyond = today + dt.timedelta(days=90), today + dt.timedelta(days=92)
+    waiver = WAIVER % "web.build"
+    edit(root, "local", ("drills: true", waiver.replace("2027-01-01", str(last))))
+    assert load("local", root).environment.waivers
+    edit(root, "local", (str(last), str(beyond)))
+    [problem] = problems(root)
+    assert re.match(
+        r"\S*environments/local.yaml:\d+:\d+: waivers\[0\].expires: is more than 90 days", problem
+    )
+
+
+def test_one_check_is_waived_at_several_places_and_once_at_each(root: Path) -> None:
+    one = "{check: web.build, reason: xxxxxxxxxx, owner: me, expires: 2027-01-01, where: %s}"
+    text = f"drills: true\nwaivers: [{one % 'a'}, {one % 'b'}]"
+    edit(root, "local", ("drills: true", text))
+    assert len(load("local", root).environment.waivers) == 2
+    edit(root, "local", ("where: b", "where: a"))
+    assert "web.build is waived twice" in problems(root)[0]

@@ -108,6 +108,11 @@ def test_history_names_a_promotion_that_never_ended(deposit: Deposit) -> None:
     promotion.claim(PRODUCTION)
     done = deposit.harness("history", "--env", "production")
     assert f"promotion {decision.promotion}: begun " in done.stdout
+    assert "0 minutes ago, and not ended yet: it is running, or was killed" in done.stdout
+    assert "was it killed?" not in done.stdout
+    record = deposit.path(f"promotions/production/{decision.promotion}.json")
+    record.write_text(json.dumps({**json.loads(record.read_text()), "begun": "2026-01-01T00:00:00Z"}))
+    assert "never ended: was it killed?" in deposit.harness("history", "--env", "production").stdout
     promotion.finish("GO")
     assert "never ended" not in deposit.harness("history", "--env", "production").stdout
 

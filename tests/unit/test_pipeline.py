@@ -42,8 +42,33 @@ def test_the_stages_of_the_plan_in_their_order() -> None:
 def test_main_goes_to_staging_and_a_tag_to_production() -> None:
     assert PIPELINE[True]["push"] == {"branches": ["main"], "tags": ["v*"]}  # YAML reads on as true
     assert JOBS["test"]["if"] == "github.ref_type == 'branch'"
-    assert JOBS["decide"]["if"] == "github.ref_type == 'tag'"
-    assert JOBS["rollback"]["if"].startswith("failure()")
+    only_releases = "startsWith(github.ref, 'refs/tags/v')"
+    for name in ("decide", "production", "rollback"):
+        assert only_releases in JOBS[name]["if"], name
+
+
+def test_a_rollback_comes_after_every_bad_end_and_only_when_something_was_touched() -> None:
+    condition = JOBS["rollback"]["if"]
+    assert condition.startswith("always() && ")
+    assert "'failure'" in condition and "'cancelled'" in condition
+    steps = JOBS["rollback"]["steps"]
+    asked = next(n for n, step in enumerate(steps) if "harness gate touched" in step.get("run", ""))
+    for step in steps[asked + 1 :]:
+        assert "steps.failed.outputs.touched == 'true'" in step["if"], step
+    told = "\n".join(step.get("run", "") for step in steps)
+    assert told.index("supabase/migrations") < told.index("--rollback"), "first what a person must do"
+
+
+def test_every_job_sees_the_whole_history_and_keeps_its_evidence() -> None:
+    texts = [path.read_text() for path in FILE.parent.glob("*.yaml")]
+    jobs = [job for text in texts for job in yaml.safe_load(text)["jobs"].values()]
+    checkouts = [s for job in jobs for s in job["steps"] if "checkout@" in s.get("uses", "")]
+    assert checkouts and all(step["with"]["fetch-depth"] == 0 for step in checkouts)
+    for name in ("staging", "production", "rollback"):
+        commands = [step.get("run", "") for step in JOBS[name]["steps"]]
+        assert any("--export exported" in command for command in commands), name
+        kept = next(s for s in JOBS[name]["steps"] if "upload-artifact" in s.get("uses", ""))
+        assert kept["with"]["path"].startswith("exported/"), "the store may be a bucket"
 
 
 def test_nobody_may_more_than_they_need_and_nothing_is_cancelled() -> None:

@@ -99,7 +99,7 @@ def test_approve_with_an_ssh_key(deposit: Deposit, tmp_path: Path) -> None:
     done = deposit.harness("approve", "--env", "production", "--key", str(tmp_path / "sam"), "--yes")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "approved by sam: " in done.stdout
-    assert f"OPEN  {deposit.stand.release.name} may enter production, approved by sam" in done.stdout
+    assert f"GO  {deposit.stand.release.name} may enter production: approved by sam." in done.stdout
     assert deposit.promotion().decide().open
 
 

@@ -135,7 +135,11 @@ def test_unverified_evidence_says_nothing(honest: Stand) -> None:
 def test_waivers_come_before_what_changes(honest: Stand) -> None:
     stand = replace(honest.ran(waived("2026-12-31")), approvals=[])
     text = read(viewed(stand)).text
-    assert text.index("GW-3 by dana until 2026-12-31: the restore drill moves") < text.index("What changes")
+    listed = text.index("GW-3 by dana until 2026-12-31: the restore drill moves")
+    assert listed < text.index("Why not") < text.index("What changes")
+    assert "accepted: database.restored: old" in text
+    told = markdown(viewed(stand))
+    assert told.index("Accepted for now") < told.index("Why not") < told.index("Proven in")
 
 
 def test_the_first_release_has_no_way_back_and_says_so(honest: Stand) -> None:

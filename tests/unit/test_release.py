@@ -10,7 +10,7 @@ import pytest
 
 from harness.artefacts import IMAGE, TREE
 from harness.errors import HarnessError
-from harness.provenance import Source
+from harness.provenance import Source, source
 from harness.release import Release, image_digest, schema_text
 from tests.release_tree import change, commit, git, make_tree
 
@@ -132,3 +132,26 @@ def test_no_file_says_how_to_make_one(tmp_path: Path) -> None:
 def test_an_image_without_a_digest_is_refused(image: str) -> None:
     with pytest.raises(HarnessError, match="names no digest"):
         image_digest(image)
+
+
+def test_a_tree_of_which_git_cannot_say_whether_it_is_clean_is_not(tree: Path) -> None:
+    (tree / "gateway" / "app.py").write_text("evil = True\n")
+    (tree / ".git" / "index").write_bytes(b"garbage")
+    found = source(tree)
+    assert found.commit and found.dirty
+    assert found.changed[0].startswith("git cannot say what differs: ")
+
+
+@pytest.mark.parametrize("variable", ["GIT_DIR", "GIT_INDEX_FILE"])
+def test_the_environment_cannot_make_git_speak_of_another_repository(
+    tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    other = make_tree(tmp_path / "other")
+    change(other, "gateway/app.py")
+    commit(other, "another commit")
+    change(tree, "gateway/app.py")
+    monkeypatch.setenv(variable, str(other / ".git" / ("index" if "INDEX" in variable else "")))
+    monkeypatch.setenv("GIT_WORK_TREE", str(other))
+    found = source(tree)
+    monkeypatch.undo()
+    assert found == Source(git(tree, "rev-parse", "HEAD").strip(), True, ("gateway/app.py",))

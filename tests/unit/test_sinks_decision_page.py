@@ -134,8 +134,9 @@ def test_the_order_in_which_people_ask() -> None:
         "Age of the evidence 2 hours",
         "By ada on host",
         "Source 0123456789ab",
-        "Why not GW-3 It answers [<a>]: refuted web: port taken",
         "Accepted for now, by a waiver web.build",
+        "1 refuted",
+        "Why not GW-3 It answers [<a>]: refuted web: port taken",
         "What changed",
         "started gateway sha256:aaaaaaaaaaaa was sha256:bbbbbbbbbbbb",
         "What was not run, and why",
@@ -239,3 +240,19 @@ def test_markup_escapes_what_is_not_markup() -> None:
     assert element("li", class_=False) == "<li></li>"
     assert join(["&", Markup("&amp;")]) == "&amp;&amp;"
     assert "b" not in definitions([("a", "1"), ("b", "")])
+
+
+@pytest.mark.parametrize("decision", ["GO", "VERIFIED"])
+def test_a_pass_with_a_waiver_does_not_say_that_everything_holds(decision: str) -> None:
+    scenario = {**RUN["scenarios"][0], "verdict": "waived"}
+    page = read({**RUN, "decision": decision, "reasons": [], "scenarios": [scenario]})
+    assert "Every check that applies" not in page.text
+    assert "is as declared and every check" not in page.text
+    told = "one scenario is refuted, and accepted for now by a waiver"
+    assert page.text.index(told) < page.text.index("Accepted for now, by a waiver web.build")
+
+
+def test_what_opens_no_gate_is_said_at_the_top() -> None:
+    page = read({**RUN, "overrides": ["web.port=9", "pytest: the plug-in evil comes from /x/evil.py"]})
+    told = "Not as the tree says, so it opens no gate web.port=9; pytest: the plug-in evil"
+    assert page.text.index(told) < page.text.index("Accepted for now")

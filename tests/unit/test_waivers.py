@@ -29,7 +29,9 @@ def test_a_waiver_covers_a_check_or_an_item(check: str) -> None:
     assert evidence.verdict is Verdict.WAIVED
     assert evidence.summary == "waived by ada until 2026-06-15: mended next week (it is off)"
     assert evidence.findings, "what is waived is still told"
-    assert made.used == ["gateway.ready: waived by ada until 2026-06-15: mended next week"]
+    assert made.used == [
+        "gateway.ready: waived by ada until 2026-06-15: mended next week (the gateway: off)"
+    ]
     assert made.expired() == []
 
 
@@ -63,3 +65,32 @@ def test_a_waiver_of_something_unknown() -> None:
     [problem] = waivers("gateway.raedy").unknown({"gateway.ready", "web.build"})
     assert str(problem) == "waivers: there is no check 'gateway.raedy' (did you mean gateway.ready?)"
     assert waivers().unknown({"gateway.ready"}) == []
+
+
+def two_findings() -> Evidence:
+    places = ("public.notes", "public.secrets")
+    found = refuted("two", *(Finding("on", f"{place} is open", place, "close it") for place in places))
+    return Evidence(found.verdict, found.summary, found.findings, check="gateway.ready")
+
+
+def waiver(where: str | None) -> Waiver:
+    return Waiver(check="gateway.ready", reason="mended next week", owner="ada", expires=TODAY, where=where)
+
+
+def test_a_place_narrows_a_waiver_to_findings_there() -> None:
+    made = Waivers([waiver("public.notes")], TODAY)
+    assert made.apply(two_findings()).verdict is Verdict.REFUTED, "the other table is nobody's to waive"
+    assert made.used == []
+    both = Waivers([waiver("public.notes"), waiver("*secrets")], TODAY)
+    assert both.apply(two_findings()).verdict is Verdict.WAIVED
+    assert Waivers([waiver("public.*")], TODAY).apply(two_findings()).verdict is Verdict.WAIVED
+    assert Waivers([waiver("public.note[s]")], TODAY).apply(two_findings()).verdict is Verdict.REFUTED
+
+
+def test_each_waived_finding_is_listed() -> None:
+    made = Waivers([waiver(None)], TODAY)
+    made.apply(two_findings())
+    assert [line.partition("(")[2] for line in made.used] == [
+        "public.notes: public.notes is open)",
+        "public.secrets: public.secrets is open)",
+    ]

@@ -18,7 +18,7 @@ from docker.errors import APIError, BuildError, DockerException, NotFound
 from docker.models.containers import Container
 
 from harness.errors import DeadlineExceeded, DeployError
-from harness.provenance import revision
+from harness.provenance import git_environ, revision
 from harness.providers.gateway_environment import image_sources, source_release
 from harness.redaction import redact
 from harness.waiting import wait_until
@@ -33,6 +33,7 @@ __all__ = [
     "created",
     "digest_of",
     "found",
+    "kept",
     "push",
     "smoke_test",
 ]
@@ -122,7 +123,9 @@ def created(root: Path) -> str:
     names = sorted({path.relative_to(root).parts[0] for path in image_sources(root)})
     argv = ["git", "-C", str(root), "log", "-1", "--format=%ct", "--", *names]
     try:
-        done = subprocess.run(argv, capture_output=True, text=True, timeout=5, check=False)
+        done = subprocess.run(
+            argv, capture_output=True, text=True, timeout=5, check=False, env=git_environ()
+        )
         seconds = int(done.stdout.strip() or _EPOCH)
     except (OSError, ValueError, subprocess.TimeoutExpired):
         seconds = _EPOCH
@@ -210,13 +213,26 @@ def push(client: docker.DockerClient, image: BuiltImage, reference: Reference) -
 
 
 def found(client: docker.DockerClient, reference: Reference, release: str) -> str:
-    """The digest of the image of ``release`` in the registry; nothing when it is not there.
+    """The digest of the image that is tagged as ``release`` in the registry; nothing when there is none.
 
     Raises:
         DeployError: when the registry does not answer.
     """
+    return _in_registry(client, reference, reference.tagged(release))
+
+
+def kept(client: docker.DockerClient, reference: Reference, digest: str) -> str:
+    """``digest``, when the registry has exactly that image, whatever its tags say; nothing when it has not.
+
+    Raises:
+        DeployError: when the registry does not answer.
+    """
+    return _in_registry(client, reference, reference.at(digest))
+
+
+def _in_registry(client: docker.DockerClient, reference: Reference, name: str) -> str:
     try:
-        return str(client.images.get_registry_data(reference.tagged(release)).id)
+        return str(client.images.get_registry_data(name).id)
     except NotFound:
         return ""
     except (APIError, DockerException) as error:

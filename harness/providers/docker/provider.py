@@ -61,9 +61,10 @@ class DockerGateway:
         if not configured:
             changes.append(f"configure haproxy on {balancer.machine}")
         with local_engine() as client:
-            built = image.found(client, self.site.reference, self.release)
+            built = self._found(client)
         if not built:
-            changes.append(f"build {self.release}")
+            named = self._named
+            changes.append(_refusal(self.site.reference, named) if named else f"build {self.release}")
         with self.site.rollout() as rollout:
             states = rollout.states(balanced=configured)
             changes += self._changes(states, rollout, self.site.version(built or "not built"))
@@ -73,7 +74,8 @@ class DockerGateway:
         """Build and push the image unless the registry has it, and fetch it on every machine.
 
         Raises:
-            DeployError: when it cannot be built, does not start, or a machine cannot fetch it.
+            DeployError: when it cannot be built, does not start, or a machine cannot fetch it; or when the
+                release names one that the registry lacks.
         """
         digest, self._made = self._image(progress)
         with self.site.rollout(progress=progress) as rollout:
@@ -225,19 +227,45 @@ class DockerGateway:
         Raises:
             DeployError: when it is not there.
         """
-        digest = image.found(client, self.site.reference, self.release)
+        digest = self._found(client)
         if not digest:
-            what = f"{self.site.reference.registry} has no image of {self.release}"
+            what = f"{self.site.reference.registry} has no image of {self._named or self.release}"
             raise DeployError("gateway", what, "deploy the gateway")
         return digest
+
+    @property
+    def _named(self) -> str:
+        """The digest that the release names; nothing where it names none."""
+        return self._stack.release.image if self._stack.release else ""
+
+    def _found(self, client: docker.DockerClient) -> str:
+        """The digest to deploy, if the registry has it; a tag counts only where none is named."""
+        reference, named = self.site.reference, self._named
+        if named:
+            return image.kept(client, reference, named)
+        return image.found(client, reference, self.release)
 
     def _alive(self, machine: str) -> bool:
         argv = ["docker", "exec", CONTAINER, "python", "-m", "gateway.probe"]
         return self._stack.remote.run(machine, argv).status == 0
 
     def _image(self, progress: Progress) -> tuple[str, list[str]]:
-        """The digest of this release's image, and what was done for it."""
-        return published(self._stack.root, self.site.declared, progress)
+        """The digest of this release's image, and what was done for it.
+
+        What was tested is what is deployed: an image that the release names is never built here again.
+
+        Raises:
+            DeployError: when it cannot be built, or the registry lacks the one that the release names.
+        """
+        if not self._named:
+            return published(self._stack.root, self.site.declared, progress)
+        with local_engine() as client:
+            digest = self._found(client)
+        if not digest:
+            what = _refusal(self.site.reference, self._named)
+            hint = "push that very image there (docker push keeps the digest); or promote a new release"
+            raise DeployError("gateway", what, hint)
+        return digest, []
 
     def _changes(self, states: Sequence[GatewayState], rollout: Rollout, target: Version) -> Iterator[str]:
         """What the rollout from ``states`` to ``target`` changes, in words."""
@@ -279,6 +307,10 @@ def published(root: Path, declared: Declared, progress: Progress) -> tuple[str, 
         image.smoke_test(client, built, declared.user)
         progress(f"pushing to {reference.registry}")
         return image.push(client, built, reference), [f"build {release}"]
+
+
+def _refusal(reference: image.Reference, digest: str) -> str:
+    return f"refused: {reference.registry} lacks the image that the release names, {reference.at(digest)}"
 
 
 def _agreed(found: dict[str, dict[str, str]], variable: str) -> str:

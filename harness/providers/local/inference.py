@@ -12,12 +12,12 @@ import httpx
 import yaml
 
 from harness.environment import inference as declared
-from harness.errors import DeployError
+from harness.errors import DeployError, NoProvider
 from harness.providers.base import Deployment, Plan, Program, Progress, was_done
 from harness.providers.inference_ready import serves
 from harness.providers.local.engines import Launch, launch, write_if_changed
 from harness.providers.local.model_files import ModelFiles
-from harness.providers.local.processes import LocalProcesses
+from harness.providers.local.processes import LocalProcesses, digest_of
 from harness.providers.local.serverless import PlatformControl
 from harness.providers.local.vllm_setup import VllmSetup
 from harness.stack import Stack
@@ -76,6 +76,18 @@ class _Engine:
         if self.processes.apply(program, progress):
             changes = (*changes, was_done(self._start()))
         return Deployment(self.component, program.digest, changes, time.monotonic() - started)
+
+    def configured(self) -> tuple[str, str]:
+        """What identifies the configuration that this tree declares, and the one that runs (empty: none).
+
+        Raises:
+            NoProvider: when another one's server is used, of which nothing can be read back.
+            DeployError: when the declared weights are not there.
+        """
+        if self.config.engine == "url":
+            raise NoProvider(f"nothing reads the configuration of {self.config.url} back")
+        declares = digest_of(self._program(self._require_present()))
+        return declares, self.processes.in_use(self.component)
 
     # --- for the components ----------------------------------------------------------------------
 

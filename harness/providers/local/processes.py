@@ -85,11 +85,15 @@ class LocalProcesses:
 
     def is_current(self, program: Program) -> bool:
         """Whether exactly this program runs and is ready."""
+        return self.in_use(program.name) == digest_of(program) and program.ready()
+
+    def in_use(self, name: str) -> str:
+        """What identifies the program ``name`` as it was started; empty when it does not run."""
         try:
-            on_disk = json.loads(self._spec(program.name).read_text())["digest"]
+            started = str(json.loads(self._spec(name).read_text())["digest"])
         except (OSError, ValueError, KeyError):
-            return False
-        return on_disk == digest_of(program) and self.pid(program.name) > 0 and program.ready()
+            return ""
+        return started if self.pid(name) > 0 else ""
 
     def remove(self, name: str) -> None:
         """Stop the program ``name`` and forget it; nothing happens when there is none."""

@@ -104,6 +104,11 @@ class PodInstant:
         """Digest of the configuration that the running engine was started with; empty: it does not run."""
         return self._observe(configuration(self.config, self.stack.root)).running
 
+    def configured(self) -> tuple[str, str]:
+        """Digests of the configuration that this tree declares, and of the one that runs (empty: none)."""
+        made = configuration(self.config, self.stack.root)
+        return made.digest, self._observe(made).running
+
     def roll_back(self) -> None:
         """Start the engine with the configuration before this one; the two change places.
 
