@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
@@ -44,7 +45,12 @@ def test_the_screen_says_what_it_waits_for_and_all_that_is_signed(deposit: Depos
     commit(deposit.root, "drop what nobody reads")
     now = dt.datetime.now(dt.UTC)
     stand = replace(Stand.honest(deposit.root), evidence=None, approvals=[])
-    deposit.keep("runs/staging/20260305T110000Z-new", stand.ran(lambda p: deposit.freshen(p, now)))
+
+    def ran(payload: dict[str, Any]) -> None:
+        deposit.freshen(payload, now)
+        payload["predicate"]["run"] = "20260305T110000Z-new"
+
+    deposit.keep("runs/staging/20260305T110000Z-new", stand.ran(ran))
     stand.release.write(deposit.root / "release.json")
     lines = deposit.harness("approve", "--env", "production", "--yes", "--key", "none").stdout.splitlines()
     text = "\n".join(lines)
