@@ -7,7 +7,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import lru_cache
 
 from harness.artefacts import CHECKLIST
 from harness.attestation import dsse, statement
@@ -30,6 +30,17 @@ _NAMED = 4  # tests, before the rest is only counted
 _WHERE = "gate.evidence"
 
 
+# the same bytes are looked at by whoever chooses, names, judges and compares them: read once
+@lru_cache(maxsize=8)
+def _unsealed(raw: bytes) -> dsse.Envelope:
+    return dsse.unseal(raw)
+
+
+@lru_cache(maxsize=8)
+def _stated(raw: bytes) -> Statement[TestResult]:
+    return statement.read(_unsealed(raw).payload, TestResult, statement.TEST_RESULT)
+
+
 @dataclass(frozen=True)
 class Sealed:
     """Evidence as it lies somewhere: its bytes, read once, and those of its report.
@@ -42,23 +53,23 @@ class Sealed:
     report: bytes | None
     run: str = ""
 
-    @cached_property
+    @property
     def envelope(self) -> dsse.Envelope:
         """What was signed; nobody has looked at the signatures yet.
 
         Raises:
             Malformed: when it is no envelope.
         """
-        return dsse.unseal(self.raw)
+        return _unsealed(self.raw)
 
-    @cached_property
+    @property
     def statement(self) -> Statement[TestResult]:
         """What it says; to be believed only once :func:`judge_evidence` has verified the envelope.
 
         Raises:
             Malformed: when it is no test result.
         """
-        return statement.read(self.envelope.payload, TestResult, statement.TEST_RESULT)
+        return _stated(self.raw)
 
     @property
     def digest(self) -> str:
