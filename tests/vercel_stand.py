@@ -14,12 +14,14 @@ import httpx
 import pytest
 
 from harness.environment.loader import load
+from harness.errors import DeployError
 from harness.identity import LocalIdentities
 from harness.providers import web_build
 from harness.providers.cloud import vercel, vercel_serving
 from harness.providers.cloud.vercel import VercelWeb
 from harness.providers.cloud.vercel_cli import VercelCli
 from harness.providers.local import node
+from harness.redaction import encodings
 from harness.secrets import SecretStore
 from harness.stack import Stack
 from tests.pg_fixture import ROOT
@@ -62,6 +64,17 @@ class VercelStand:
         """How the CLI was called."""
         path = self.cli.with_name("calls.jsonl")
         return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def refused(stand: VercelStand) -> str:
+    """What the deployment is refused with; what served before serves still; no secret is in it."""
+    with pytest.raises(DeployError) as caught:
+        stand.deploy()
+    text = str(caught.value)
+    assert stand.served in ("", OLD[vercel.RELEASE])
+    assert "what to do: " in text
+    assert not [form for secret in (TOKEN, PROBE) for form in encodings(secret) if form in text]
+    return text
 
 
 def furnish(double: Vercel, provider: VercelWeb) -> None:

@@ -82,6 +82,17 @@ def test_a_model_that_nobody_named_is_not_taken_for_the_right_one(thinking: Runp
     assert len(thinking.provider.plan().changes) == 4
 
 
+def test_settings_that_nobody_made_are_made(thinking: RunpodStand) -> None:
+    del thinking.double.settings["executionTimeoutMs"], thinking.double.settings["gpuTypeIds"]
+    assert thinking.provider.plan().changes == (
+        "set executionTimeoutMs to 600000 (is not set)",
+        "set gpuTypeIds to NVIDIA A100 80GB PCIe (is not set)",
+    )
+    assert "executionTimeoutMs None" in said(serverless.settings(thinking.stack))
+    thinking.deploy()
+    assert thinking.provider.plan().unchanged
+
+
 def test_an_endpoint_that_is_not_there_is_named(thinking: RunpodStand) -> None:
     thinking.double.endpoint_id = "another"
     text = refused(thinking)

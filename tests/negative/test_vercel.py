@@ -5,30 +5,15 @@ from __future__ import annotations
 
 from typing import Any
 
-import httpx
 import pytest
 
 from harness.checks import rollback, web
-from harness.errors import DeployError
 from harness.evidence import Verdict
 from harness.providers.cloud import vercel, vercel_serving
-from harness.providers.cloud.vercel_cli import VercelCli
-from harness.redaction import encodings
 from tests.vendor_server import Told
-from tests.vercel_stand import OLD, PROBE, TOKEN, VercelStand, preview, production  # noqa: F401
+from tests.vercel_stand import OLD, PROBE, VercelStand, preview, production, refused  # noqa: F401
 
 ANY = pytest.mark.parametrize("name", ["production", "preview"])
-
-
-def refused(stand: VercelStand) -> str:
-    """What the deployment is refused with; what served before serves still; no secret is in it."""
-    with pytest.raises(DeployError) as caught:
-        stand.deploy()
-    text = str(caught.value)
-    assert stand.served in ("", OLD[vercel.RELEASE])
-    assert "what to do: " in text
-    assert not [form for secret in (TOKEN, PROBE) for form in encodings(secret) if form in text]
-    return text
 
 
 # --- what runs ---------------------------------------------------------------------------------------
@@ -117,6 +102,19 @@ def test_a_project_that_asks_people_to_sign_in_to_vercel_is_named(name: str, kin
     assert f"visitors must sign in to Vercel (ssoProtection: {kind})" in refused(stand)
 
 
+def test_a_repository_that_vercel_deploys_from_past_the_gate_is_named(production: VercelStand) -> None:
+    production.double.project["link"] = {"type": "github", "productionBranch": "main"}
+    assert "a push to main would go live by itself, past the gate" in refused(production)
+    production.double.project["autoAssignCustomDomains"] = False
+    production.deploy()
+    assert production.served == production.release
+
+
+def test_a_project_that_looks_for_a_folder_is_named(preview: VercelStand) -> None:
+    preview.double.project["rootDirectory"] = "web"
+    assert "its root directory is 'web'" in refused(preview)
+
+
 # --- the deployment ----------------------------------------------------------------------------------
 
 
@@ -184,99 +182,6 @@ def test_a_domain_that_could_not_be_assigned_is_named(name: str, request) -> Non
 def test_a_promotion_that_fails_at_vercel_is_named(production: VercelStand) -> None:
     production.double.job_fails = True
     assert "Vercel could not lead chat.example to it" in refused(production)
-
-
-# --- the API -----------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("told", "said", "hint"),
-    [
-        (Told(401, {"error": {"message": "Not authorized"}}), "HTTP 401", "web.token"),
-        (Told(403, {"error": {"message": "Not authorized"}}), "HTTP 403", "web.team"),
-        (Told(404, {"error": {"message": "Project not found."}}), "HTTP 404", "web.project"),
-        (Told(429, {}, {"retry-after": "30"}), "HTTP 429; asks to wait 30 s", "outage"),
-        (Told(502, raw=b"<html>"), "HTTP 502", "outage"),
-        (Told(200, raw=b'{"id": "prj_'), "not what this API answers", "what to do"),
-        (Told(200, {"id": "prj_1"}), "name: Field required", "what to do"),
-        (Told(200, {}, cut=True), "RemoteProtocolError", "outage"),
-    ],
-)
-def test_an_api_that_refuses_or_breaks_is_named(production: VercelStand, told, said, hint) -> None:
-    production.double.instead["GET", "/v9/projects/chat-web"] = told
-    text = refused(production)
-    assert "/v9/projects/chat-web" in text
-    assert said in text
-    assert hint in text
-    with pytest.raises(DeployError, match="web: "):
-        production.provider.plan()
-
-
-def test_an_api_that_hangs_has_a_deadline(production: VercelStand) -> None:
-    url = production.provider.settings.management_url
-    client = httpx.Client(base_url=url, timeout=0.2, trust_env=False)
-    production.stack._clients[url] = client
-    production.double.instead["GET", "/v10/projects/chat-web/env"] = Told(hangs=True)
-    text = refused(production)
-    assert "/v10/projects/chat-web/env: ReadTimeout" in text
-
-
-def test_an_api_that_nobody_answers_at_is_named(production: VercelStand) -> None:
-    settings = production.provider.settings
-    production.provider.settings = settings.model_copy(update={"management_url": "http://127.0.0.1:9"})
-    assert "http://127.0.0.1:9/v9/projects/chat-web: ConnectError" in refused(production)
-
-
-def test_being_told_to_wait_while_waiting_is_no_failure(production: VercelStand) -> None:
-    busy, asked = Told(429, {}, {"retry-after": "1"}), production.double.answer
-    said: list[str] = []
-
-    def sometimes(one):
-        if one.path.startswith("/v13/deployments/dpl_") and len(said) < 3:
-            said.append(one.path)
-            return busy
-        return asked(one)
-
-    production.double.answer = sometimes
-    production.deploy()
-    assert production.served == production.release
-    assert len(said) == 3
-
-
-def test_no_answer_that_repeats_the_token_repeats_it_here(production: VercelStand) -> None:
-    told = {"error": {"message": f"the token {TOKEN} is bad; so is {PROBE}"}}
-    production.double.instead["GET", "/v9/projects/chat-web"] = Told(401, told)
-    assert "[redacted]" in refused(production)
-
-
-# --- the command line --------------------------------------------------------------------------------
-
-
-def test_without_the_cli_it_says_how_to_install_it(production: VercelStand, monkeypatch) -> None:
-    monkeypatch.setattr(VercelCli, "executable", production.cli.with_name("there-is-none"))
-    text = refused(production)
-    assert "the Vercel CLI is not installed (tools/vercel)" in text
-    assert "make vercel" in text
-
-
-@pytest.mark.parametrize("command", ["pull", "build", "deploy"])
-def test_a_cli_that_fails_is_named_with_its_last_words(production: VercelStand, command: str) -> None:
-    production.cli.with_name("fails").write_text(command)
-    text = refused(production)
-    assert f"vercel {command} failed (1)" in text
-    assert "| Error: it does not work" in text
-    assert f"web-vercel-{command}.log" in text
-    logs = "".join(path.read_text() for path in (production.stack.state / "logs").iterdir())
-    assert TOKEN not in logs
-
-
-def test_a_build_that_failed_is_not_taken_for_one(production: VercelStand) -> None:
-    fails = production.cli.with_name("fails")
-    fails.write_text("build")
-    refused(production)
-    fails.unlink()
-    production.deploy()
-    assert [call["argv"][0] for call in production.calls()].count("build") == 2
 
 
 # --- the way back ------------------------------------------------------------------------------------

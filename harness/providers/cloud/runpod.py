@@ -224,4 +224,6 @@ def _needs_hardware() -> NoReturn:
 
 
 def _said(value: Any) -> str:
+    if value is None or value == []:
+        return "not set"
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)

@@ -38,11 +38,11 @@ class Endpoint(Answer):
 
     workers_min: int = Field(alias="workersMin")
     workers_max: int = Field(alias="workersMax")
-    idle: int = Field(alias="idleTimeout")
-    execution: int = Field(alias="executionTimeoutMs")
-    scaler: str = Field(alias="scalerType")
-    scale: int = Field(alias="scalerValue")
-    gpus: tuple[str, ...] = Field(alias="gpuTypeIds")
+    idle: int | None = Field(default=None, alias="idleTimeout")
+    execution: int | None = Field(default=None, alias="executionTimeoutMs")
+    scaler: str | None = Field(default=None, alias="scalerType")
+    scale: int | None = Field(default=None, alias="scalerValue")
+    gpus: tuple[str, ...] = Field(default=(), alias="gpuTypeIds")
     template_id: str = Field(default="", alias="templateId")
     template: _Template | None = None
     env: Mapping[str, str] | None = Field(default=None, repr=False)

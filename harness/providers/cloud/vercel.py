@@ -23,7 +23,7 @@ from harness.providers.base import Deployment, KeptDeployment, Plan, Progress
 from harness.providers.cloud.vercel_api import Deployed, Project, Variable, VercelApi
 from harness.providers.cloud.vercel_build import VercelBuild
 from harness.providers.cloud.vercel_cli import VercelCli
-from harness.providers.cloud.vercel_project import require_domain, require_open
+from harness.providers.cloud.vercel_project import require_domain, require_open, require_ours
 from harness.providers.cloud.vercel_serving import Serving
 from harness.providers.local.node import find_node
 from harness.providers.vendor_api import deploying
@@ -176,6 +176,7 @@ class VercelWeb:
 
     def _look(self, digest: str) -> _Seen:
         project = self.api.project()
+        require_ours(self.api, project, self.settings.target)
         require_open(self.api, project, self.settings.target)
         if self.settings.domain:
             require_domain(self.api, self.settings.domain, self.settings.target)

@@ -13,7 +13,7 @@ import httpx
 from pydantic import AliasChoices, Field
 
 from harness.providers.vendor_api import Answer, VendorApi, VendorError
-from harness.secrets import Secret
+from harness.secrets import Secret, redact
 
 __all__ = ["Deployed", "Domain", "Project", "Variable", "VercelApi"]
 
@@ -36,7 +36,7 @@ class Trouble(Answer):
     message: str = ""
 
     def __str__(self) -> str:
-        return f"{self.code}: {self.message}".strip(": ")
+        return redact(f"{self.code}: {self.message}".strip(": "))
 
 
 class Deployed(Answer):
@@ -134,12 +134,19 @@ class AliasRequest(Answer):
     at: int = Field(default=0, alias="requestedAt")
 
 
+class _Repository(Answer):
+    branch: str = Field(default="its production branch", alias="productionBranch")
+
+
 class Project(Answer):
-    """The project; ``owner`` is the id of its team."""
+    """The project; ``owner`` is the id of its team, ``repository`` what Vercel itself would deploy from."""
 
     id: str
     name: str
     owner: str = Field(alias="accountId")
+    folder: str | None = Field(default=None, alias="rootDirectory")
+    repository: _Repository | None = Field(default=None, alias="link")
+    goes_live: bool | None = Field(default=None, alias="autoAssignCustomDomains")
     sign_in: _Protection | None = Field(default=None, alias="ssoProtection")
     last_request: AliasRequest | None = Field(default=None, alias="lastAliasRequest")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from harness.errors import DeployError
 from harness.providers.cloud.vercel_api import Project, VercelApi
 
-__all__ = ["require_domain", "require_open"]
+__all__ = ["require_domain", "require_open", "require_ours"]
 
 _BEHIND_SIGN_IN = {
     "production": ("all",),
@@ -38,6 +38,22 @@ def require_domain(api: VercelApi, name: str, target: str) -> None:
     if target == "production" and own:
         what = f"{where}: {name} is the domain of {found.branch or 'another environment'}"
         raise DeployError("web", what, "make it a production domain in the dashboard, Domains")
+
+
+def require_ours(api: VercelApi, project: Project, target: str) -> None:
+    """Do nothing when only this deploys to production, and what it uploads can be used as it is.
+
+    Raises:
+        DeployError: when Vercel would deploy by itself, past every gate, or looks for another folder.
+    """
+    where = api.where(api.project_path)
+    if target == "production" and project.repository and project.goes_live is not False:
+        what = f"{where}: a push to {project.repository.branch} would go live by itself, past the gate"
+        hint = "dashboard, Environments, Production: switch off the assignment of custom domains"
+        raise DeployError("web", what, hint)
+    if project.folder:
+        what = f"{where}: its root directory is {project.folder!r}, and what is uploaded has none"
+        raise DeployError("web", what, "dashboard, Build and Deployment: leave the root directory empty")
 
 
 def require_open(api: VercelApi, project: Project, target: str) -> None:
