@@ -9,6 +9,7 @@ Feature: Thinking GPU (serverless)
     # control: tests/negative/test_serverless.py::test_other_settings_than_declared_are_refuted
     # control: tests/negative/test_runpod.py::test_another_setting_is_planned_away_and_refuted
     # control: tests/negative/test_cost.py::test_a_gateway_that_asks_elsewhere_is_refuted
+    # control: tests/negative/test_runpod.py::test_a_gateway_that_asks_elsewhere_is_refuted
     @item:TG-1 @env:local @env:rehearsal @env:staging @env:production
     Scenario: The thinking endpoint is the declared one, and people reach it
       Given the gateway is deployed

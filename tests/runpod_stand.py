@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from harness.environment.loader import load
+from harness.identity import LocalIdentities
 from harness.providers.cloud import runpod
 from harness.providers.cloud.runpod import RunpodThinking
 from harness.secrets import SecretStore
@@ -41,6 +42,18 @@ class RunpodStand:
         self.stack.providers["thinking"] = self.provider = RunpodThinking(self.stack)
 
 
+def gateway(stand: RunpodStand, *, elsewhere: bool = False) -> None:
+    """A gateway that asks the endpoint, or (``elsewhere``) somebody else."""
+    url = stand.stack.environment.gateway.url
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        stand.double.jobs["completed"] += not elsewhere
+        return httpx.Response(200, json={"choices": [{"message": {"content": "4"}}], "usage": {}})
+
+    stand.stack._clients[url] = httpx.Client(base_url=url, transport=httpx.MockTransport(answer))
+    stand.stack.identities_source = LocalIdentities(stand.stack)
+
+
 def as_declared(stack: Stack) -> tuple[dict[str, Any], dict[str, str]]:
     """An endpoint of RunPod, and the environment of its template, as staging.yaml declares them."""
     settings = {"workersMin": 0, "workersMax": 1, "idleTimeout": 60, "executionTimeoutMs": 600_000}
@@ -59,6 +72,7 @@ def as_declared(stack: Stack) -> tuple[dict[str, Any], dict[str, str]]:
 def thinking(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[RunpodStand]:
     """An endpoint that is as declared."""
     monkeypatch.setenv("STAGING_RUNPOD_TOKEN", TOKEN)
+    monkeypatch.setenv("STAGING_SUPABASE_JWT_SECRET", "a-secret-that-signs-tokens-0123456789")
     monkeypatch.setenv("STAGING_THINKING_API_KEY", "the-key-of-the-endpoint-0123456789")
     monkeypatch.setattr(runpod, "_APPLIED_SECONDS", 0.3)
     monkeypatch.setattr(runpod, "_ANSWERS_SECONDS", 0.3)

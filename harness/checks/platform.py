@@ -10,7 +10,7 @@ from harness.checks.endpoint import Endpoint
 from harness.errors import NoProvider
 from harness.stack import Stack
 
-__all__ = ["ServerlessControl", "control", "counts", "health"]
+__all__ = ["Counts", "ServerlessControl", "control", "counts", "health"]
 
 
 class ServerlessControl(Protocol):
@@ -39,12 +39,14 @@ class _Controlled(Protocol):
 
 
 @runtime_checkable
-class _Counts(Protocol):
+class Counts(Protocol):
     """A provider that counts workers and jobs itself, because the endpoint's own /health does not."""
 
     poll_seconds: float
 
-    def health(self) -> dict[str, Any]: ...
+    def health(self) -> dict[str, Any]:
+        """Workers (total) and jobs (inQueue, inProgress, completed since it exists)."""
+        ...
 
 
 def control(stack: Stack) -> ServerlessControl:
@@ -59,10 +61,10 @@ def control(stack: Stack) -> ServerlessControl:
     return provider.control()
 
 
-def counts(stack: Stack) -> _Counts | None:
+def counts(stack: Stack) -> Counts | None:
     """The provider of the thinking model, if it counts workers and jobs itself."""
     provider = stack.providers.get("thinking")
-    return provider if isinstance(provider, _Counts) else None
+    return provider if isinstance(provider, Counts) else None
 
 
 def health(stack: Stack, endpoint: Endpoint) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import httpx
 from harness.checks.base import Effect, Turn, check
 from harness.checks.endpoint import WITHIN, Endpoint
 from harness.checks.http import chat
-from harness.checks.platform import control, counts, health
+from harness.checks.platform import Counts, control, counts, health
 from harness.errors import DeadlineExceeded
 from harness.evidence import Evidence, Finding, judge, refuted
 from harness.stack import Stack
@@ -21,6 +21,8 @@ from harness.waiting import wait_until
 __all__ = ["burst", "cold_start", "execution_timeout", "hung_worker", "settings", "wake"]
 
 _IDLE_MARGIN = 5.0
+_COUNTED_SECONDS = 10.0
+"""Until a platform counts a job that has been answered."""
 
 
 def wake(stack: Stack) -> None:
@@ -61,7 +63,8 @@ def settings(stack: Stack) -> Evidence:
 def reached_through_gateway(stack: Stack) -> Evidence:
     """What people ask the thinking model through the gateway arrives at exactly this endpoint."""
     endpoint = Endpoint.of(stack, "thinking")
-    mark = stack.logs.mark("thinking")
+    counting = counts(stack)
+    mark = counting.health()["jobs"]["completed"] if counting else stack.logs.mark("thinking")
     token = stack.identities.token("thinking-route")
     answer = chat(
         stack, token, "?", model="thinking", max_tokens=1, purpose="route", seconds=endpoint.patience
@@ -73,11 +76,35 @@ def reached_through_gateway(stack: Stack) -> Evidence:
             "not reached", Finding("200", seen, where, "read the gateway's log by the request id")
         )
     findings = []
+    if counting:
+        return _counted(counting, endpoint, mark, where)
     if not _logged(stack, mark, answer.request_id):
         observed = f"request {answer.request_id} answered, but not by {endpoint.url}"
         remedy = "the gateway asks another endpoint: correct its URL and deploy it again"
         findings.append(Finding(f"the request in the log of {endpoint.url}", observed, where, remedy))
     return judge(f"request {answer.request_id} arrived at {endpoint.url}", findings)
+
+
+def _counted(counting: Counts, endpoint: Endpoint, before: float, where: str) -> Evidence:
+    """Whether the platform has completed a job since ``before``, where nobody can read a log.
+
+    Somebody else's job at the same moment would count as ours: ask where there is little traffic.
+    """
+    done = before
+
+    def more() -> bool:
+        nonlocal done
+        done = counting.health()["jobs"]["completed"]
+        return bool(done > before)
+
+    findings = []
+    try:
+        wait_until("a completed job", more, seconds=_COUNTED_SECONDS, longest_pause=counting.poll_seconds)
+    except DeadlineExceeded:
+        observed = f"answered, but {endpoint.url} has completed no job meanwhile"
+        remedy = "the gateway asks another endpoint: correct its URL and deploy it again"
+        findings.append(Finding("one more completed job", observed, where, remedy))
+    return judge(f"{endpoint.url} has completed {done - before:g} more since it was asked", findings)
 
 
 def _logged(stack: Stack, mark: float, request_id: str) -> int:

@@ -10,7 +10,7 @@ from harness.checks import cost, inference, processes, serverless
 from harness.errors import DeployError
 from harness.evidence import Evidence, Verdict
 from harness.redaction import encodings
-from tests.runpod_stand import HIDDEN, TOKEN, RunpodStand, thinking  # noqa: F401
+from tests.runpod_stand import HIDDEN, TOKEN, RunpodStand, gateway, thinking  # noqa: F401
 from tests.vendor_server import Told
 
 ENDPOINT = "/endpoints/stagingthinking0"
@@ -203,6 +203,14 @@ def test_more_workers_than_declared_are_refuted(thinking: RunpodStand, monkeypat
     monkeypatch.setattr(type(thinking.provider), "poll_seconds", 0.0)
     thinking.double.workers = 2
     assert "2 workers" in said(serverless.burst(thinking.stack))
+
+
+def test_a_gateway_that_asks_elsewhere_is_refuted(thinking: RunpodStand, monkeypatch) -> None:
+    monkeypatch.setattr(serverless, "_COUNTED_SECONDS", 0.2)
+    gateway(thinking, elsewhere=True)
+    text = said(serverless.reached_through_gateway(thinking.stack))
+    assert "has completed no job meanwhile" in text
+    assert "GATEWAY_THINKING_URL" in text
 
 
 @pytest.mark.parametrize("check", [processes.workers_recover, serverless.hung_worker])

@@ -31,6 +31,6 @@ def test_hosted_providers_can_do_what_checks_ask_of_them(name: str) -> None:
     assert isinstance(web, rollback._Returns)
     assert isinstance(web, Prepares)
     assert isinstance(thinking, platform._Controlled)
-    assert isinstance(thinking, platform._Counts)
+    assert isinstance(thinking, platform.Counts)
     assert isinstance(thinking, cost._Spends)
     stack.close()

@@ -9,7 +9,7 @@ from __future__ import annotations
 from harness.checks import cost, inference, serverless
 from harness.evidence import Verdict
 from harness.redaction import encodings
-from tests.runpod_stand import HIDDEN, TOKEN, RunpodStand, thinking  # noqa: F401
+from tests.runpod_stand import HIDDEN, TOKEN, RunpodStand, gateway, thinking  # noqa: F401
 
 
 def test_an_endpoint_as_declared_is_left_alone(thinking: RunpodStand) -> None:
@@ -51,6 +51,13 @@ def test_zero_workers_are_counted_by_the_platform(thinking: RunpodStand) -> None
     assert evidence.verdict is Verdict.HOLDS, evidence
     assert thinking.double.sent("GET", "/workers")
     assert thinking.double.workers == 1, "the first request started one"
+
+
+def test_a_request_through_the_gateway_is_counted(thinking: RunpodStand) -> None:
+    gateway(thinking)
+    evidence = serverless.reached_through_gateway(thinking.stack)
+    assert evidence.verdict is Verdict.HOLDS, evidence
+    assert "1 more" in evidence.summary
 
 
 def test_secrets_appear_nowhere_but_where_they_must(thinking: RunpodStand, capfd) -> None:

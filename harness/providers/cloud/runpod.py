@@ -93,7 +93,11 @@ class RunpodThinking:
         jobs = self.api.jobs().jobs
         return {
             "workers": {"total": self.api.workers()},
-            "jobs": {"inQueue": jobs.waiting, "inProgress": jobs.running},
+            "jobs": {
+                "inQueue": jobs.waiting,
+                "inProgress": jobs.running,
+                "completed": jobs.completed,
+            },
         }
 
     def spending(self) -> Spending:

@@ -62,6 +62,7 @@ class Endpoint(Answer):
 class _Jobs(Answer):
     waiting: int = Field(alias="inQueue")
     running: int = Field(alias="inProgress")
+    completed: int
 
 
 class Health(Answer):
