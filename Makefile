@@ -89,7 +89,7 @@ docs: setup-dev ## write the generated tables of docs/ again
 .PHONY: clean
 clean: down ## stop everything, then remove what set-up and runs made
 	@if [ -d .harness/$(REHEARSAL) ]; then $(BIN)/harness rehearsal down --env $(REHEARSAL); fi
-	rm -rf .venv .harness web/.next web/node_modules tools/node_modules
+	rm -rf .venv .harness web/.next web/node_modules tools/node_modules tools/vercel/node_modules
 
 # --- set-up: each part once, side by side, and again only when its lock file changes -----------------
 
@@ -132,6 +132,14 @@ $(STAMPS)/web: web/package-lock.json web/package.json | $(STAMPS)/doctor
 
 $(STAMPS)/model: requirements-model.txt $(STAMPS)/python
 	@$(BIN)/python -m harness.providers.local.model_files
+	@touch $@
+
+.PHONY: vercel
+vercel: $(STAMPS)/vercel ## the Vercel CLI, which environments with a web app at Vercel need (358 MB)
+
+$(STAMPS)/vercel: tools/vercel/package-lock.json tools/vercel/package.json | $(STAMPS)/doctor
+	@echo "  … set-up     Vercel CLI"
+	@$(NPM_INSTALL) --prefix tools/vercel >/dev/null
 	@touch $@
 
 vllm: setup

@@ -3,11 +3,21 @@ Feature: Rollback
 
   Rule: Web app - instant rollback to the previous deployment
 
+    # control: tests/negative/test_vercel.py::test_a_first_deployment_has_nothing_to_go_back_to
+    # control: tests/negative/test_vercel.py::test_a_previous_deployment_that_cannot_serve_is_named
     # control: tests/negative/test_promotion.py::test_a_way_back_that_nobody_provides_is_no_pass
     @env:staging @env:production
     Scenario: The previous web deployment can serve again
       Given the web app is deployed
       Then its previous deployment is kept and can serve again
+
+    # control: tests/negative/test_vercel.py::test_a_way_back_that_leads_nowhere_is_seen
+    # control: tests/negative/test_promotion.py::test_a_way_back_that_nobody_provides_is_no_pass
+    @env:staging @drill
+    Scenario: The previous web deployment serves again, and the newest after it
+      Given the web app is deployed
+      When the web app goes back to its previous deployment
+      Then that serves within a minute, and the newest again after it
 
   Rule: Gateway - the previous image is kept under its tag
 

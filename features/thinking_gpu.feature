@@ -7,7 +7,9 @@ Feature: Thinking GPU (serverless)
   Rule: Endpoint URL configured
 
     # control: tests/negative/test_serverless.py::test_other_settings_than_declared_are_refuted
+    # control: tests/negative/test_runpod.py::test_another_setting_is_planned_away_and_refuted
     # control: tests/negative/test_cost.py::test_a_gateway_that_asks_elsewhere_is_refuted
+    # control: tests/negative/test_runpod.py::test_a_gateway_that_asks_elsewhere_is_refuted
     @item:TG-1 @env:local @env:rehearsal @env:staging @env:production
     Scenario: The thinking endpoint is the declared one, and people reach it
       Given the gateway is deployed
@@ -24,6 +26,7 @@ Feature: Thinking GPU (serverless)
   Rule: Model selected and tested
 
     # control: tests/negative/test_serverless.py::test_another_model_behind_the_platform_is_refuted
+    # control: tests/negative/test_runpod.py::test_another_model_is_planned_away_and_refuted
     # control: tests/negative/test_inference.py::test_corrupted_weights_are_refuted
     # control: tests/negative/test_inference.py::test_a_model_that_cannot_compute_is_refuted
     @item:TG-2 @env:local @env:rehearsal @env:staging @env:production
@@ -64,10 +67,13 @@ Feature: Thinking GPU (serverless)
       Then parallel requests spend no more thinking tokens than are left
 
     # control: tests/negative/test_serverless.py::test_more_workers_than_declared_are_refuted
+    # control: tests/negative/test_runpod.py::test_more_workers_than_declared_are_refuted
     @item:TG-4 @env:local @env:rehearsal @env:staging @env:production
     Scenario: A burst never gets more thinking workers than may be paid for
       Then a burst never exceeds the declared thinking workers and concurrency
 
+    # control: tests/negative/test_runpod.py::test_an_account_that_may_spend_too_much_is_refuted
+    # control: tests/negative/test_runpod.py::test_an_account_that_cannot_be_asked_is_no_pass
     # control: tests/negative/test_serverless.py::test_spending_cap_without_a_provider_is_blocked
     @item:TG-4 @env:staging @env:production
     Scenario: The thinking provider's account has a spending limit
@@ -76,6 +82,7 @@ Feature: Thinking GPU (serverless)
   Rule: Cold start time acceptable
 
     # control: tests/negative/test_serverless.py::test_a_platform_that_never_scales_to_zero_is_refuted
+    # control: tests/negative/test_runpod.py::test_an_endpoint_that_never_scales_to_zero_is_refuted
     # control: tests/negative/test_serverless.py::test_a_slow_cold_start_is_refuted
     @item:TG-5 @env:local @env:rehearsal @env:staging @env:production
     Scenario: The thinking model costs nothing while idle, and is there in time

@@ -6,16 +6,20 @@ Feature: Web app
     Given the web app is deployed
 
   # control: tests/negative/test_web.py::test_another_release_or_a_development_build_is_not_this_one
+  # control: tests/negative/test_vercel.py::test_another_release_than_declared_is_planned_away_and_refuted
+  # control: tests/negative/test_vercel.py::test_a_domain_that_is_not_as_it_must_be_is_named
   @env:local @env:rehearsal @env:staging @env:production
   Scenario: The web app is reachable at its address
     Then its address serves this release in the declared mode
 
   # control: tests/negative/test_web.py::test_a_variable_with_another_value_is_named_with_its_script
+  # control: tests/negative/test_vercel.py::test_a_missing_variable_is_named
   @item:WEB-1 @env:local @env:rehearsal @env:staging @env:production
   Scenario: Environment variables of the web app are set correctly
     Then every declared variable has its declared value in what is served
 
   # control: tests/negative/test_web.py::test_a_planted_secret_is_found_in_any_encoding
+  # control: tests/negative/test_vercel.py::test_a_secret_that_anybody_can_read_is_named
   @item:WEB-1 @env:local @env:rehearsal @env:staging @env:production
   Scenario: The web app keeps the secrets of the server
     Then no secret of the stack is in anything that the web app serves

@@ -80,6 +80,12 @@ def _(ask: Ask) -> None:
     ask(rollback.web_reverted)
 
 
+@when("the web app goes back to its previous deployment")
+@then("that serves within a minute, and the newest again after it")
+def _(ask: Ask) -> None:
+    ask(rollback.web_taken_back)
+
+
 @then("its previous image is kept and can be deployed again")
 def _(ask: Ask) -> None:
     ask(rollback.gateway_redeployed)

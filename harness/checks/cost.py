@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import psycopg
 from psycopg.types.json import Jsonb
@@ -16,6 +16,7 @@ from harness.checks.base import Effect, check
 from harness.checks.http import Answer, chat
 from harness.errors import NoProvider
 from harness.evidence import Evidence, Finding, judge
+from harness.providers.base import Spending
 from harness.stack import Stack
 from harness.waiting import wait_until
 
@@ -188,7 +189,25 @@ def _verdicts(stack: Stack, answers: list[Answer], during: _Totals, limit: int) 
         )
 
 
+@runtime_checkable
+class _Spends(Protocol):
+    def spending(self) -> Spending: ...
+
+
 @check("thinking.provider_spending_cap", component="thinking")
 def provider_spending_cap(stack: Stack) -> Evidence:
     """The account at the GPU provider has a spending limit, and it is at most the declared one."""
-    raise NoProvider("nothing asks the GPU provider for the account's spending limit yet")
+    provider = stack.provider("thinking")
+    if not isinstance(provider, _Spends):
+        raise NoProvider("nothing asks the GPU provider for the account's spending limit")
+    seen, cap = provider.spending(), float(getattr(stack.environment.thinking, "usd_per_hour_cap", 0))
+    remedy = "a person sets it in the provider's console (Billing); an account of its own keeps it apart"
+    findings = []
+    if not seen.limit or seen.limit > cap:
+        observed = f"{seen.limit:g} USD an hour" if seen.limit else "no limit"
+        findings.append(Finding(f"a limit of at most {cap:g} USD an hour", observed, seen.where, remedy))
+    if seen.now > cap:
+        observed, remedy = f"{seen.now:g} USD an hour", "see in the console what runs, and stop it"
+        findings.append(Finding(f"it spends at most {cap:g} USD an hour", observed, seen.where, remedy))
+    summary = f"limit {seen.limit or 0:g} of at most {cap:g} USD an hour; {seen.now:g} are spent now"
+    return judge(summary, findings, limit=seen.limit, now=seen.now, cap=cap)

@@ -9,6 +9,7 @@ import httpx
 
 from harness.checks.base import Turn
 from harness.checks.endpoint import GOLDEN_PROMPT, Endpoint, chat_body, for_each
+from harness.checks.platform import counts
 from harness.evidence import Evidence, Finding, judge, refuted
 from harness.stack import Stack
 
@@ -50,7 +51,7 @@ def served_model(stack: Stack, component: str) -> Evidence:
 def answers(stack: Stack, component: str) -> Evidence:
     """A one-token chat is answered in time: a healthy status alone is no proof of it."""
     endpoint = Endpoint.of(stack, component)
-    awake, health = _health(endpoint)
+    awake, health = _health(stack, endpoint)
     within = endpoint.answer_within + (0 if awake else endpoint.patience - 60)
     started = time.monotonic()
     where = f"POST {endpoint.url}/v1/chat/completions"
@@ -74,8 +75,10 @@ def answers(stack: Stack, component: str) -> Evidence:
     return judge(f"/health 200, one token in {seconds:.2f} s", findings, seconds=round(seconds, 3))
 
 
-def _health(endpoint: Endpoint) -> tuple[bool, str]:
+def _health(stack: Stack, endpoint: Endpoint) -> tuple[bool, str]:
     """Whether an engine is awake, and what /health says."""
+    if endpoint.component == "thinking" and (counting := counts(stack)):
+        return counting.health()["workers"]["total"] > 0, "200"
     try:
         answer = endpoint.client.get("/health", timeout=2.0)
     except httpx.ReadTimeout:

@@ -11,7 +11,8 @@ import httpx
 
 from harness.checks.base import Effect, check
 from harness.checks.endpoint import WITHIN, Endpoint, for_each
-from harness.checks.serverless import control, wake
+from harness.checks.platform import control
+from harness.checks.serverless import wake
 from harness.errors import DeadlineExceeded
 from harness.evidence import Evidence, Finding, judge, refuted
 from harness.hosts.place import Place, descendants
@@ -108,8 +109,9 @@ def engine_recovers(stack: Stack) -> Evidence:
 def workers_recover(stack: Stack) -> Evidence:
     """A killed worker is replaced when the next request comes, and it answers, within the declared time."""
     endpoint = Endpoint.of(stack, "thinking")
-    wake(stack)
     platform = control(stack)
+    platform.workers()  # where nobody can touch a worker, none need be paid for
+    wake(stack)
     killed = platform.kill_workers()
     if not killed:
         where = f"{endpoint.url}/health"

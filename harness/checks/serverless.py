@@ -5,61 +5,24 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
-from typing import Any, Protocol, runtime_checkable
 
 import httpx
 
 from harness.checks.base import Effect, Turn, check
 from harness.checks.endpoint import WITHIN, Endpoint
 from harness.checks.http import chat
-from harness.errors import DeadlineExceeded, NoProvider
+from harness.checks.platform import Counts, control, counts, health
+from harness.errors import DeadlineExceeded
 from harness.evidence import Evidence, Finding, judge, refuted
 from harness.stack import Stack
 from harness.waiting import wait_until
 
-__all__ = ["burst", "cold_start", "control", "execution_timeout", "hung_worker", "settings", "wake"]
+__all__ = ["burst", "cold_start", "execution_timeout", "hung_worker", "settings", "wake"]
 
 _IDLE_MARGIN = 5.0
-
-
-class ServerlessControl(Protocol):
-    """What a provider of a serverless endpoint lets checks see and do."""
-
-    def settings(self) -> Mapping[str, Any]:
-        """In force: workersMin, workersMax, idleTimeout (s), executionTimeoutMs, concurrency."""
-        ...
-
-    def workers(self) -> list[int]:
-        """What identifies each present worker."""
-        ...
-
-    def kill_workers(self) -> list[int]:
-        """End every worker as a crash would; those that it ended."""
-        ...
-
-    def workers_paused(self) -> AbstractContextManager[list[int]]:
-        """Every present worker hangs inside the block."""
-        ...
-
-
-@runtime_checkable
-class _Controlled(Protocol):
-    def control(self) -> ServerlessControl: ...
-
-
-def control(stack: Stack) -> ServerlessControl:
-    """Looks into the platform of the thinking model.
-
-    Raises:
-        NoProvider: when its provider cannot.
-    """
-    provider = stack.provider("thinking")
-    if not isinstance(provider, _Controlled):
-        raise NoProvider("nothing looks into this serverless platform yet")
-    return provider.control()
+_COUNTED_SECONDS = 10.0
+"""Until a platform counts a job that has been answered."""
 
 
 def wake(stack: Stack) -> None:
@@ -70,32 +33,28 @@ def wake(stack: Stack) -> None:
         raise ConnectionError(f"{endpoint.url}: a one-token chat is answered with {answer.status_code}")
 
 
-def health(endpoint: Endpoint) -> dict[str, Any]:
-    """Workers and jobs by state; asking wakes nobody."""
-    answer = endpoint.client.get("/health", timeout=5.0)
-    found: dict[str, Any] = answer.json()
-    return found
-
-
 @check("thinking.settings", component="thinking")
 def settings(stack: Stack) -> Evidence:
     """The platform runs with the declared limits, and with no minimum of workers."""
     declared = stack.environment.thinking.serverless
-    wanted = {
+    wanted: dict[str, float | str] = {
         "workersMin": 0,
         "workersMax": declared.max_workers,
         "idleTimeout": declared.idle_seconds,
         "executionTimeoutMs": round(declared.execution_timeout_seconds * 1000),
         "concurrency": declared.concurrency,
     }
+    if gpu := getattr(stack.environment.thinking, "gpu", ""):  # who rents workers rents their GPU
+        wanted |= {"gpu": gpu, "model": stack.environment.thinking.model.name}
     live = control(stack).settings()
     where = f"{stack.environment.thinking.url}: settings of the endpoint"
+    shown = {name: value if isinstance(value, str) else f"{value:g}" for name, value in wanted.items()}
     findings = [
-        Finding(f"{name} {value:g}", f"{name} {live.get(name)}", where, "deploy thinking again")
+        Finding(f"{name} {shown[name]}", f"{name} {live.get(name)}", where, "deploy thinking again")
         for name, value in wanted.items()
         if live.get(name) != value
     ]
-    return judge(", ".join(f"{name} {value:g}" for name, value in wanted.items()), findings, **live)
+    return judge(", ".join(f"{name} {value}" for name, value in shown.items()), findings, **live)
 
 
 @check(
@@ -104,7 +63,8 @@ def settings(stack: Stack) -> Evidence:
 def reached_through_gateway(stack: Stack) -> Evidence:
     """What people ask the thinking model through the gateway arrives at exactly this endpoint."""
     endpoint = Endpoint.of(stack, "thinking")
-    mark = stack.logs.mark("thinking")
+    counting = counts(stack)
+    mark = counting.health()["jobs"]["completed"] if counting else stack.logs.mark("thinking")
     token = stack.identities.token("thinking-route")
     answer = chat(
         stack, token, "?", model="thinking", max_tokens=1, purpose="route", seconds=endpoint.patience
@@ -116,11 +76,35 @@ def reached_through_gateway(stack: Stack) -> Evidence:
             "not reached", Finding("200", seen, where, "read the gateway's log by the request id")
         )
     findings = []
+    if counting:
+        return _counted(counting, endpoint, mark, where)
     if not _logged(stack, mark, answer.request_id):
         observed = f"request {answer.request_id} answered, but not by {endpoint.url}"
         remedy = "the gateway asks another endpoint: correct its URL and deploy it again"
         findings.append(Finding(f"the request in the log of {endpoint.url}", observed, where, remedy))
     return judge(f"request {answer.request_id} arrived at {endpoint.url}", findings)
+
+
+def _counted(counting: Counts, endpoint: Endpoint, before: float, where: str) -> Evidence:
+    """Whether the platform has completed a job since ``before``, where nobody can read a log.
+
+    Somebody else's job at the same moment would count as ours: ask where there is little traffic.
+    """
+    done = before
+
+    def more() -> bool:
+        nonlocal done
+        done = counting.health()["jobs"]["completed"]
+        return bool(done > before)
+
+    findings = []
+    try:
+        wait_until("a completed job", more, seconds=_COUNTED_SECONDS, longest_pause=counting.poll_seconds)
+    except DeadlineExceeded:
+        observed = f"answered, but {endpoint.url} has completed no job meanwhile"
+        remedy = "the gateway asks another endpoint: correct its URL and deploy it again"
+        findings.append(Finding("one more completed job", observed, where, remedy))
+    return judge(f"{endpoint.url} has completed {done - before:g} more since it was asked", findings)
 
 
 def _logged(stack: Stack, mark: float, request_id: str) -> int:
@@ -156,7 +140,7 @@ def cold_start(stack: Stack) -> Evidence:
     """Without work the platform goes down to no worker at all; the next request starts one in time."""
     endpoint = Endpoint.of(stack, "thinking")
     budget = stack.environment.thinking.serverless.cold_start_budget_seconds
-    findings = _scales_to_zero(endpoint, stack.environment.thinking.serverless.idle_seconds)
+    findings = _scales_to_zero(stack, endpoint)
     if findings:
         return refuted("it never scales to zero", *findings)
     streamed = endpoint.stream("?", 1)
@@ -169,15 +153,16 @@ def cold_start(stack: Stack) -> Evidence:
     return judge(summary, findings, cold_start_seconds=round(seconds or 0.0, 3))
 
 
-def _scales_to_zero(endpoint: Endpoint, idle_seconds: float) -> list[Finding]:
+def _scales_to_zero(stack: Stack, endpoint: Endpoint) -> list[Finding]:
     """Wait until there is no worker. Whenever somebody else's job runs, the idle time counts anew."""
+    idle_seconds = stack.environment.thinking.serverless.idle_seconds
     limit = idle_seconds + _IDLE_MARGIN
     quiet_since = time.monotonic()
     last_seen: dict[str, int] = {}
 
     def at_zero_or_late() -> str:
         nonlocal quiet_since, last_seen
-        seen = health(endpoint)
+        seen = health(stack, endpoint)
         jobs = seen["jobs"]
         if jobs["inProgress"] or jobs["inQueue"] or jobs != last_seen:
             quiet_since, last_seen = time.monotonic(), jobs
@@ -185,7 +170,9 @@ def _scales_to_zero(endpoint: Endpoint, idle_seconds: float) -> list[Finding]:
             return "zero"
         return f"{seen['workers']}" if time.monotonic() - quiet_since > limit else ""
 
-    found = wait_until("a quiet platform", at_zero_or_late, seconds=75, longest_pause=0.05)
+    pause = counting.poll_seconds if (counting := counts(stack)) else 0.05
+    # of somebody else's jobs, a minute's worth is waited for
+    found = wait_until("a quiet platform", at_zero_or_late, seconds=limit + 60, longest_pause=pause)
     if found == "zero":
         return []
     remedy = "it costs money around the clock: set its minimum of workers to 0 and its idle timeout"
@@ -202,7 +189,7 @@ def burst(stack: Stack) -> Evidence:
     count = limits["jobs"] + 3
     over = threading.Event()
     with ThreadPoolExecutor(count + 1) as pool:
-        watcher = pool.submit(_peaks, endpoint, over)
+        watcher = pool.submit(_peaks, stack, endpoint, over)
         try:
             statuses = set(
                 pool.map(lambda _: endpoint.chat("?", 8, ignore_eos=True).status_code, range(count))
@@ -224,11 +211,12 @@ def burst(stack: Stack) -> Evidence:
     return judge(f"{count} requests at once: at most {peaks}", findings, **most)
 
 
-def _peaks(endpoint: Endpoint, over: threading.Event) -> dict[str, int]:
+def _peaks(stack: Stack, endpoint: Endpoint, over: threading.Event) -> dict[str, int]:
     """The most workers, jobs on them and waiting jobs that /health showed until ``over``."""
     most = {"workers": 0, "jobs": 0, "waiting": 0}
-    while not over.wait(0.02):
-        seen = health(endpoint)
+    pause = counting.poll_seconds if (counting := counts(stack)) else 0.02
+    while not over.wait(pause):
+        seen = health(stack, endpoint)
         now = {"workers": seen["workers"]["total"], "jobs": seen["jobs"]["inProgress"],
                "waiting": seen["jobs"]["inQueue"]}  # fmt: skip
         most = {name: max(most[name], now[name]) for name in most}
@@ -239,8 +227,8 @@ def _peaks(endpoint: Endpoint, over: threading.Event) -> dict[str, int]:
 def execution_timeout(stack: Stack) -> Evidence:
     """A job that runs longer than it may is aborted, and not tried again."""
     endpoint = Endpoint.of(stack, "thinking")
+    mark = stack.logs.mark("thinking")  # first: where there is no log, no worker need be paid for
     wake(stack)
-    mark = stack.logs.mark("thinking")
     limit = 0.5
     name = f"harness-timeout-{time.monotonic_ns()}"
     headers = {"X-Execution-Timeout-Ms": f"{limit * 1000:.0f}", "X-Request-ID": name}
@@ -261,6 +249,7 @@ def execution_timeout(stack: Stack) -> Evidence:
 def hung_worker(stack: Stack) -> Evidence:
     """A worker that hangs is noticed by a job it does not do, and replaced; /health says 200 all along."""
     endpoint = Endpoint.of(stack, "thinking")
+    control(stack).workers()  # where nobody can touch a worker, none need be paid for
     wake(stack)
     started = time.monotonic()
     where = f"{endpoint.url}: a worker under SIGSTOP"

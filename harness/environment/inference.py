@@ -10,7 +10,15 @@ from pydantic import Field, model_validator
 from harness.environment.base import Host, Port, Positive, SecretReference, Strict, Url
 from harness.environment.machines import MachineName
 
-__all__ = ["Instant", "LocalInstant", "LocalThinking", "PodInstant", "ServerlessThinking", "Thinking"]
+__all__ = [
+    "Instant",
+    "LocalInstant",
+    "LocalThinking",
+    "ModalThinking",
+    "PodInstant",
+    "RunpodThinking",
+    "Thinking",
+]
 
 Seconds = Annotated[float, Field(gt=0, strict=False)]
 
@@ -136,10 +144,7 @@ class LocalThinking(_Local):
     """What the platform is told, and held to."""
 
 
-class ServerlessThinking(_Inference):
-    """A RunPod or Modal endpoint."""
-
-    provider: Literal["runpod", "modal"]
+class _Endpoint(_Inference):
     endpoint_id: str
     """Id of the endpoint on the platform."""
     gpu: str
@@ -154,4 +159,22 @@ class ServerlessThinking(_Inference):
     """The platform's API."""
 
 
-Thinking = Annotated[LocalThinking | ServerlessThinking, Field(discriminator="provider")]
+class RunpodThinking(_Endpoint):
+    """A serverless endpoint of RunPod."""
+
+    provider: Literal["runpod"]
+    jobs_url: Url = "https://api.runpod.ai/v2"
+    """RunPod's API for jobs, which counts those of the endpoint."""
+    workers_url: Url = "https://api.runpod.io/v2/serverless"
+    """RunPod's REST API, version 2, which counts the workers."""
+    account_url: Url = "https://api.runpod.io/graphql"
+    """RunPod's GraphQL API, which knows the account's spending limit."""
+
+
+class ModalThinking(_Endpoint):
+    """A function of Modal."""
+
+    provider: Literal["modal"]
+
+
+Thinking = Annotated[LocalThinking | RunpodThinking | ModalThinking, Field(discriminator="provider")]

@@ -14,12 +14,14 @@ from typing import Protocol, runtime_checkable
 __all__ = [
     "ComponentProvider",
     "Deployment",
+    "KeptDeployment",
     "LogReader",
     "Plan",
     "Prepares",
     "Process",
     "Program",
     "Progress",
+    "Spending",
     "was_done",
 ]
 
@@ -85,6 +87,28 @@ class Prepares(Protocol):
             DeployError: when it cannot, as the deploy would.
         """
         ...
+
+
+@dataclass(frozen=True)
+class KeptDeployment:
+    """A deployment that is still there: of which ``release``, and ``where`` to look at it.
+
+    ``trouble`` says why it cannot serve again at once; empty: it can.
+    """
+
+    id: str
+    release: str
+    where: str
+    trouble: str = ""
+
+
+@dataclass(frozen=True)
+class Spending:
+    """US dollars an hour of an account at a vendor: its limit (None: it has none), what it spends now."""
+
+    limit: float | None
+    now: float
+    where: str
 
 
 @dataclass(frozen=True)

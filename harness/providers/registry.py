@@ -13,7 +13,9 @@ from typing import Protocol, runtime_checkable
 from harness.environment import COMPONENTS, Environment
 from harness.identity import LocalIdentities
 from harness.providers.base import ComponentProvider
+from harness.providers.cloud.runpod import RunpodThinking
 from harness.providers.cloud.supabase import CloudSupabase
+from harness.providers.cloud.vercel import VercelWeb
 from harness.providers.docker.provider import DockerGateway
 from harness.providers.everywhere import Everywhere
 from harness.providers.host.supabase import HostSupabase
@@ -41,6 +43,8 @@ _ELSEWHERE: dict[tuple[str, str], Callable[[Stack], ComponentProvider]] = {
     ("supabase", "host"): HostSupabase,
     ("supabase", "cloud"): CloudSupabase,
     ("instant", "pod"): PodInstant,
+    ("thinking", "runpod"): RunpodThinking,
+    ("web", "vercel"): VercelWeb,
 }
 
 
