@@ -77,9 +77,9 @@ Feature: Rollback
       When a new configuration of the instant model is deployed and taken back
       Then the one before serves again in time, and everything about it holds
 
-    # control: tests/negative/test_promotion.py::test_a_way_back_that_nobody_provides_is_no_pass
+    # control: tests/negative/test_way_back.py::test_a_kept_configuration_that_cannot_start_is_named
+    # control: tests/negative/test_way_back.py::test_a_configuration_that_nobody_keeps_is_named
     @env:staging @env:production
-    Scenario: The previous models can be started again
+    Scenario: The previous configuration of the instant model can be started again
       Given the instant model is deployed
-      And the thinking model is deployed
-      Then the previous model versions and configurations are kept and can be started again
+      Then the configuration before is kept on its host, and can be started again

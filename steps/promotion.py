@@ -115,6 +115,6 @@ def _(ask: Ask) -> None:
     ask(rollback_database.reversed_)
 
 
-@then("the previous model versions and configurations are kept and can be started again")
+@then("the configuration before is kept on its host, and can be started again")
 def _(ask: Ask) -> None:
-    ask(rollback.inference_reconfigured)
+    ask(rollback_inference.instant_kept)

@@ -17,7 +17,7 @@ from harness.providers.base import KeptDeployment
 from harness.stack import Stack
 from harness.waiting import wait_until
 
-__all__ = ["gateway_redeployed", "inference_reconfigured", "web_reverted", "web_taken_back"]
+__all__ = ["gateway_redeployed", "web_reverted", "web_taken_back"]
 
 _ANSWERS = {
     "/health/live": "read its log: it does not start with the settings that it had",
@@ -102,12 +102,6 @@ def gateway_redeployed(stack: Stack) -> Evidence:
             if seen.get(path) != 200
         ]
     return judge(f"{len(kept)} gateways keep a previous image that starts", findings, kept=dict(kept))
-
-
-@check("rollback.inference", component="instant", needs=("thinking",))
-def inference_reconfigured(stack: Stack) -> Evidence:
-    """The previous model version and engine configuration are kept, and can be started again."""
-    raise NoProvider("nothing keeps the engines' previous configuration yet")
 
 
 def _returning(stack: Stack) -> _Returns:

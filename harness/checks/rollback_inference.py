@@ -42,9 +42,34 @@ class Reconfigured(Protocol):
         """Start the model with the configuration before this one."""
         ...
 
+    def kept(self) -> tuple[str, tuple[str, ...]]:
+        """Digest of the kept configuration (empty: none), and the files that are missing to start it."""
+        ...
+
     def keep(self, previous: str) -> None:
         """Keep the configuration ``previous`` (empty: none), and no other."""
         ...
+
+
+@check("rollback.inference", component="instant")
+def instant_kept(stack: Stack) -> Evidence:
+    """The model configuration before the one in use is kept on its host, with all that it starts with."""
+    digest, missing = _provider(stack).kept()
+    expected = "the configuration before this one, to go back to"
+    where = f"the kept configuration of the instant model on {stack.processes.place('instant').machine}"
+    if not digest:
+        remedy = "the first release has none: deploy a second one; else see who removes files there"
+        return judge("", [Finding(expected, "none is kept", where, remedy)])
+    remedy = "it cannot be started: deploy the previous release again instead; see who removes files there"
+    findings = [Finding(expected, f"{digest} lacks {file}", where, remedy) for file in missing]
+    return judge(f"configuration {digest} is kept, whole, and can be started again", findings)
+
+
+def _provider(stack: Stack) -> Reconfigured:
+    provider = stack.provider("instant")
+    if not isinstance(provider, Reconfigured):
+        raise NoProvider("nothing keeps the instant model's previous configuration here yet")
+    return provider
 
 
 @check(
@@ -56,9 +81,7 @@ class Reconfigured(Protocol):
 )
 def instant_taken_back(stack: Stack) -> Evidence:
     """A new configuration of the instant model is taken back in time; then all of it holds as before."""
-    provider = stack.provider("instant")
-    if not isinstance(provider, Reconfigured):
-        raise NoProvider("nothing keeps the instant model's previous configuration here yet")
+    provider = _provider(stack)
     before, kept = provider.in_use(), provider.previous()
     endpoint = Endpoint.of(stack, "instant")
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +69,39 @@ def test_a_configuration_that_was_pruned_is_named(
     _short(services, monkeypatch)
     text = refuted(rollback_inference.instant_taken_back(services.stack))
     assert f"{before} serves within" in text
+
+
+@contextlib.contextmanager
+def _two_configurations(services: Services) -> Iterator[str]:
+    """A second one has been deployed: the digest of the first, which is kept."""
+    first, kept = services.instant.in_use(), services.instant.previous()
+    services.instant.reconfigure(512)
+    try:
+        yield first
+    finally:
+        services.instant.roll_back()
+        services.instant.keep(kept)
+        services.instant.deploy(lambda _: None)
+
+
+def test_a_kept_configuration_that_cannot_start_is_named(services: Services) -> None:
+    with _two_configurations(services) as first:
+        evidence = rollback_inference.instant_kept(services.stack)
+        assert evidence.verdict is Verdict.HOLDS, said(evidence)
+        assert first in evidence.summary
+        unit, weights = f"{HOME}/releases/{first}/engine.yaml", f"$(echo {HOME}/weights/*.gguf)"
+        for file, named in ((unit, "engine.yaml"), (weights, ".gguf")):
+            with services.broken("instant", f"mv {file} /root/away", f"mv /root/away {file}"):
+                text = refuted(rollback_inference.instant_kept(services.stack))
+            assert f"{first} lacks {HOME}/" in text and named in text
+
+
+def test_a_configuration_that_nobody_keeps_is_named(services: Services) -> None:
+    with _two_configurations(services):
+        services.instant.keep("")
+        text = refuted(rollback_inference.instant_kept(services.stack))
+    assert "none is kept" in text
+    assert "deploy a second one" in text
 
 
 def test_a_new_configuration_that_never_served_is_named(

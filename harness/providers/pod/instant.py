@@ -144,6 +144,13 @@ class PodInstant:
             raise DeployError(self.component, str(error)) from error
         return made.digest
 
+    def kept(self) -> tuple[str, tuple[str, ...]]:
+        """Digest of the kept configuration (empty: none), and the files that are missing to start it."""
+        said = self.stack.remote.script(self.config.host, scripts.kept(), sudo=True).require().text
+        lines = [line.partition("=") for line in said.splitlines()]
+        digest = next((value for name, _, value in lines if name == "previous"), "")
+        return digest, tuple(value for name, _, value in lines if name == "lacks")
+
     def keep(self, previous: str) -> None:
         """Keep the configuration ``previous`` to go back to (empty: none), and no other."""
         self._script(scripts.keep(previous))

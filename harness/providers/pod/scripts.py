@@ -19,6 +19,7 @@ __all__ = [
     "fingerprint",
     "keep",
     "keep_weights",
+    "kept",
     "named",
     "observe",
     "prepare",
@@ -174,6 +175,18 @@ def keep(previous: str) -> str:
     """Keeps the configuration ``previous`` to go back to (empty: none), and no other."""
     link = f"ln -sfn releases/{previous} previous.part && mv -T previous.part previous"
     return f"set -eu\ncd {HOME}\n{link if previous else 'rm -f previous'}\n{_sweep('')}"
+
+
+def kept() -> str:
+    """Prints the configuration that is kept to go back to, and each file that it cannot start without."""
+    return f"""cd {HOME} || exit 0
+before=$(readlink previous)
+echo "previous=${{before##*/}}"
+[ -n "$before" ] || exit 0
+for name in engine.yaml {UNIT}; do [ -s "$before/$name" ] || echo "lacks={HOME}/$before/$name"; done
+named=$(grep -o '{HOME}/[A-Za-z0-9._/-]*' "$before/engine.yaml" 2>/dev/null | sort -u)
+for file in $named; do [ -e "$file" ] || echo "lacks=$file"; done
+"""
 
 
 def _sweep(keep: str) -> str:
