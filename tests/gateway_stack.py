@@ -45,8 +45,8 @@ def _root(directory: Path) -> Path:
     """A repository whose gateway is a copy, so that a test may change it; everything else is linked."""
     directory.mkdir()
     for entry in ROOT.iterdir():
-        if entry.name == "gateway":
-            shutil.copytree(entry, directory / "gateway", ignore=shutil.ignore_patterns("__pycache__"))
+        if entry.name in ("environments", "gateway"):  # of an environment's file no link is accepted
+            shutil.copytree(entry, directory / entry.name, ignore=shutil.ignore_patterns("__pycache__"))
         elif entry.name == "requirements-gateway.txt":
             shutil.copy(entry, directory)
         elif entry.name not in (".git", ".harness"):
@@ -139,18 +139,11 @@ def gateway_stack(real_stack: RealStack) -> RealStack:
 
 @pytest.fixture
 def environment_files(gateway_stack: RealStack) -> Iterator[Path]:
-    """The environment files of the stack, as copies."""
+    """The environment files of the stack, to be changed; they are put right afterwards."""
     folder = gateway_stack.stack.root / "environments"
-    shared = folder.resolve()
-    folder.unlink()
-    folder.mkdir()
-    for path in shared.glob("*.yaml"):
-        (folder / path.name).write_text(path.read_text())
     yield folder
-    for path in folder.iterdir():
-        path.unlink()
-    folder.rmdir()
-    folder.symlink_to(shared)
+    shutil.rmtree(folder)
+    shutil.copytree(ROOT / "environments", folder)
 
 
 @contextlib.contextmanager

@@ -153,7 +153,7 @@ def only_once(self):
 pool.Pool._dispatch = only_once
 """
     patience = declared(engines, "thinking", recover_within_seconds=2)
-    with broken_thinking(engines, code=code, queue_seconds=1), patience:
+    with broken_thinking(engines, code=code, queue_seconds=3), patience:
         text = refuted(engines, processes.workers_recover)
     assert "a new process that answers within 2 s" in text
 
