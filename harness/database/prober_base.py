@@ -14,7 +14,7 @@ from harness.database.findings import Found, Gap
 from harness.database.oracle import Actor, Subject, expectations, literal, record
 from harness.database.planted import Planted, World
 from harness.database.session import Outcome, Session
-from harness.database.synthesise import unique_columns
+from harness.database.synthesise import plausible, unique_columns
 
 __all__ = ["ProberBase", "Sighting"]
 
@@ -122,6 +122,19 @@ class ProberBase:
         ]
         free = [c for c in allowed if c.name not in bound and c.name not in self.links(subject)]
         return next(iter(free or allowed), None)
+
+    def _really(self, subject: Subject, actor: Actor, where: str, inspect: str = "") -> Outcome | None:
+        """An update that changes a text: the first one that no trigger refuses."""
+        bound = {n for c in subject.relation.constraints for n in c.columns} | set(self.links(subject))
+        for column in subject.relation.columns_for(actor.role, "UPDATE"):
+            if column.name in bound or column.category != "S" or column.generated or column.domain:
+                continue
+            value = literal(plausible(column, self.mark))
+            statement = f"update {subject.relation.sql} set {column.sql} = {value} where {where}"
+            outcome = self.session.attempt(actor, statement, inspect)
+            if not outcome.raised:
+                return outcome
+        return None
 
     def passes(
         self, subject: Subject, actor: Actor, command: str, row: dict[str, Any], *, new: bool = False

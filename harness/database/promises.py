@@ -1,0 +1,203 @@
+"""What the declaration promises must be seen to work for somebody: what nobody can try proves nothing.
+
+A rule that no planted user satisfies (a course that has expired, published posts where none is) would let a
+check pass in which every answer is a denial. So for each rule and command a planted user is looked for who
+may; A's row, and A's token, are given the values that the rule's own text names.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+from harness.database.catalogue import Column
+from harness.database.declaration import Rule
+from harness.database.findings import Gap
+from harness.database.oracle import Actor, Subject, literal, predicate, record
+from harness.database.planted import Planted
+from harness.database.prober import Prober, Sighting
+from harness.database.synthesise import constants, plausible
+
+__all__ = ["alike", "promised"]
+
+_CALLER = re.compile(r"\b(uid|jwt|email|role)\(\)|current_setting|current_user|session_user", re.I)
+_MOST = 60
+"""Variants of a row that are thought of for one subject."""
+Open = dict[tuple[int, str], Rule]
+
+
+def promised(prober: Prober, subject: Subject) -> Iterator[Sighting]:
+    """Try what rules promise to others than A, or of other rows; gaps for what nobody can try."""
+    row = prober.worlds["A"].row(subject)
+    if row is None or subject.heir or not subject.relation.table:
+        return
+    open_: Open = {(i, c): rule for i, rule in enumerate(subject.rules) for c in rule.may}
+    roles = prober.catalogue.roles
+    owner = prober.worlds["A"].actor
+    actors = [owner, *(a for a in prober.intruders if a.role in roles)]
+    actors += _claiming(owner, " ".join(f"{r.where or ''} {r.check or ''}" for r in subject.rules))
+    for actor in actors:
+        closed = _satisfied(prober, subject, open_, actor, row.data)
+        if closed and actor is not owner:
+            yield from prober.owner(subject, row, actor, _commands(closed))
+    if open_ and (settings := _settings(row, open_)):
+        with _made(prober, settings):
+            if closed := _satisfied(prober, subject, open_, owner, row.data):
+                yield from prober.owner(subject, row, owner, _commands(closed))
+    if open_:
+        yield from _varied(prober, subject, open_, actors, row)
+    for rule in {id(rule): rule for rule in open_.values()}.values():
+        what = ", ".join(c for (_, c), other in open_.items() if other is rule)
+        condition = f" where {rule.check or rule.where}" if rule.check or rule.where else ""
+        why = f"no planted user satisfies the rule for {rule.who}{condition}: {what} was never seen to work"
+        prober.gaps.append(Gap(subject.title, why, "say `plant:` so that somebody does"))
+
+
+def _commands(closed: list[tuple[int, str]]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(command.upper() for _, command in closed))
+
+
+def _settings(row: Planted, open_: Open) -> dict[str, str]:
+    """Settings that would make the row the caller's: conditions compare columns with them."""
+    text = re.sub(r"::\w+|[()\"]", "", " ".join(f"{r.where or ''} {r.check or ''}" for r in open_.values()))
+    pairs = re.findall(r"(\w+) = current_setting\s*'([\w.]+)'", text)
+    return {setting: str(row.data[name]) for name, setting in pairs if row.data.get(name) is not None}
+
+
+@contextlib.contextmanager
+def _made(prober: Prober, settings: dict[str, str]) -> Iterator[None]:
+    """As if the application had made these settings."""
+    declaration = prober.session.declaration
+    merged = {"settings": {**declaration.settings, **settings}}
+    prober.session.declaration = declaration.model_copy(update=merged)
+    yield
+    prober.session.declaration = declaration
+
+
+def _claiming(actor: Actor, text: str) -> Iterator[Actor]:
+    """``actor`` with the claims that a condition asks for: the application alone can put them there."""
+    flat = re.sub(r"::\w+|[()]", "", text)
+    for path, value in re.findall(r"jwt\s*((?:->>?\s*'[^']+'\s*)+)=\s*'([^']*)'", flat):
+        claims: Any = value
+        for key in reversed(re.findall(r"'([^']+)'", path)):
+            claims = {key: claims}
+        yield replace(actor, claims=actor.claims | claims)
+
+
+def _satisfied(
+    prober: Prober, subject: Subject, open_: Open, actor: Actor, row: dict[str, Any]
+) -> list[tuple[int, str]]:
+    """What of ``open_`` ``actor`` may do with ``row``: it is no longer open."""
+    mine = [k for k, rule in open_.items() if actor.role in prober.declaration.roles_of(rule)]
+    if not mine:
+        return []
+    tests = [
+        predicate(subject, open_[key], prober.declaration, actor, new=key[1] == "insert") for key in mine
+    ]
+    columns = ", ".join(f"coalesce(({test}), false)" for test in tests)
+    answers = prober.session.inside(actor, f"select {columns} from {record(subject.relation, row)}")
+    closed = [key for key, yes in zip(mine, answers, strict=True) if yes]
+    for key in closed:
+        del open_[key]
+    return closed
+
+
+def _varied(
+    prober: Prober, subject: Subject, open_: Open, actors: list[Actor], row: Planted
+) -> Iterator[Sighting]:
+    text = " ".join(f"{rule.where or ''} {rule.check or ''}" for rule in open_.values())
+    for change in itertools.islice(_changes(row, text), _MOST):
+        for actor in actors:
+            try:
+                closed = _satisfied(prober, subject, open_, actor, row.data | change)
+            except ValueError:  # no value for such a condition
+                continue
+            if not closed:
+                continue
+            with prober.session.altered(_update(row, change)) as rows:
+                if not rows:  # the table does not take it
+                    for key in closed:
+                        open_[key] = subject.rules[key[0]]
+                    continue
+                there = Planted(row.relation, *rows[0])
+                for sighting in prober.owner(subject, there, actor, _commands(closed)):
+                    yield prober.judged(sighting)
+        if not open_:
+            return
+
+
+def _changes(row: Planted, text: str) -> Iterator[dict[str, Any]]:
+    """Values that a condition may wish for: of one column, then of two."""
+    relation = row.relation
+    bound = {n for c in relation.constraints if c.kind in ("p", "f") for n in c.columns}
+    wished = {
+        column.name: list(_wished(column, row.data.get(column.name), text))
+        for column in relation.columns
+        if re.search(rf"\b{re.escape(column.name)}\b", text)
+        and not column.generated
+        and column.name not in bound
+    }
+    for name, values in wished.items():
+        yield from ({name: value} for value in values)
+    for one, other in itertools.combinations(wished, 2):
+        yield from ({one: a, other: b} for a, b in itertools.product(wished[one], wished[other]))
+
+
+def _wished(column: Column, now: Any, text: str) -> Iterator[Any]:
+    if column.category == "B":
+        yield not now
+    elif column.category == "D":
+        yield from ("infinity", "-infinity")
+    elif column.category == "N":
+        for number in constants(text):
+            if re.fullmatch(r"-?\d+", number):
+                yield from (int(number), int(number) + 1, int(number) - 1)
+    elif column.category == "S" or column.labels:
+        yield from (value for value in constants(text) if not column.labels or value in column.labels)
+    if not column.not_null:
+        yield plausible(column, "promise") if now is None else None
+
+
+def _update(row: Planted, change: dict[str, Any]) -> str:
+    pairs = ", ".join(
+        f"{c.sql} = {literal(None if v is None else str(v))}"
+        for name, v in change.items()
+        if (c := row.relation.column(name))
+    )
+    here = f"t.tableoid = {row.table} and t.ctid = {literal(row.ctid)}"
+    return (
+        f"update {row.relation.sql} t set {pairs} where {here}"
+        " returning to_jsonb(t.*), t.tableoid::bigint, t.ctid::text"
+    )
+
+
+def alike(prober: Prober, subject: Subject) -> Gap | None:
+    """Why the rows of A and B cannot tell a leak from what is allowed; nothing, when they can."""
+    worlds = prober.worlds
+    a, b = worlds["A"].row(subject), worlds["B"].row(subject)
+    personal = [r for r in subject.rules if _personal(r)]
+    if a is None or b is None or not personal or not subject.relation.table or subject.heir:
+        return None
+    hint = "say `plant:` so that they differ ({mark}, {number})"
+    if a.found or b.found or a.match() == b.match():
+        return Gap(subject.title, "user A and user B have no row of their own: no other value fits", hint)
+    for rule in personal:
+        if rule.by and rule.by != "folder" and a.data.get(rule.by) == b.data.get(rule.by):
+            why = f"the rows of user A and user B have the same {rule.by}: both are in one group"
+            return Gap(subject.title, why, hint)
+    open_: Open = {(i, c): r for i, r in enumerate(personal) for c in r.may if c != "insert" and r.where}
+    alone = Subject(subject.relation, tuple(personal), subject.title, bucket=subject.bucket)
+    if _satisfied(prober, alone, dict(open_), worlds["B"].actor, a.data):
+        return Gap(subject.title, "user B may by its rules do with the row of user A what A may", hint)
+    return None
+
+
+def _personal(rule: Rule) -> bool:
+    """Whether a rule tells one user from another."""
+    return rule.who in ("owner", "members") or bool(
+        _CALLER.search(f"{rule.where or ''} {rule.check or ''}")
+    )
