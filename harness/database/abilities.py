@@ -26,7 +26,7 @@ def unable(
     row = connection.execute(b"show transaction_read_only").fetchone()
     if row and row[0] == "on":
         hint = "see default_transaction_read_only of the database and the role"
-        return [Gap(database, "the connection takes no writes: rows cannot be planted", hint)]
+        return [Gap(database, "cannot execute INSERT in a read-only transaction", hint)]
     if not server["bypasses"]:
         why = f"{user} does not bypass row level security"
         return [Gap(database, why, "connect as postgres or a superuser")]

@@ -10,6 +10,7 @@ import psycopg
 
 from harness.database import static, static_policies
 from harness.database.abilities import unable
+from harness.database.beneath import beneath, untried
 from harness.database.blame import Judge, blamed
 from harness.database.catalogue import Catalogue, quoted, read
 from harness.database.declaration import Declaration
@@ -81,6 +82,9 @@ def _prove(
     timeout: float,
 ) -> None:
     mark = secrets.token_hex(3)
+    below = list(beneath(catalogue, declaration, known))
+    report.gaps += untried(catalogue, declaration, known, below)
+    known = [*known, *below]
     connection.execute(f"set local statement_timeout = {int(max(timeout * 2, 5.0) * 1000)}".encode())
     connection.execute(b"select set_config('storage.allow_delete_query', 'true', true)")
     try:

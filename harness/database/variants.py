@@ -50,6 +50,8 @@ def tried(prober: Prober, subject: Subject) -> Iterator[Sighting]:
 def _texts(prober: Prober, subject: Subject) -> list[str]:
     catalogue = prober.catalogue
     found = [f"{rule.where or ''} {rule.check or ''}" for rule in subject.rules]
+    groups = [prober.declaration.memberships.get(rule.of or "") for rule in subject.rules]
+    found += dict.fromkeys(group.where for group in groups if group and group.where)
     for policy in catalogue.policies_of(subject.relation):
         found.append(f"{policy.using or ''} {policy.check or ''}")
         for oid in policy.functions:
