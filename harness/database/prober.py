@@ -285,7 +285,7 @@ class Prober(ProberBase):
             yield from self._promised("DELETE", subject, actor, row, outcome, statement)
         new = self.anew(subject, row.data)
         if "INSERT" in commands and self.expected(subject, actor, new, new=True)["INSERT"]:
-            outcome, did = self.insert(subject, actor, new)
+            outcome, did = self._one_more(subject, actor, row, new)
             yield from self._promised("INSERT", subject, actor, row, outcome, did)
 
     def _own(self, subject: Subject, actor: Actor, row: Planted) -> str:

@@ -235,6 +235,17 @@ class ProberBase:
         given = {c.name: row.get(c.name) for c in columns}
         return outcome, f"insert into {relation.title} {values.shown(given, 3)}"
 
+    def _one_more(
+        self, subject: Subject, actor: Actor, row: Planted, new: dict[str, Any]
+    ) -> tuple[Outcome, str]:
+        """Insert ``new``; in place of ``row`` where there is a limit that it reaches."""
+        outcome, did = self.insert(subject, actor, new)
+        if outcome.refused:
+            gone = f"delete from {subject.relation.sql} where {row.match()} returning 1"
+            with self.session.altered(gone) as rows:
+                outcome = self.insert(subject, actor, new)[0] if rows else outcome
+        return outcome, did
+
     def _power(self, actor: Actor, *, accepted: bool = False) -> str:
         """An expression: the memberships that ``actor`` has in A's groups."""
         parts = []

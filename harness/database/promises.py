@@ -50,6 +50,8 @@ def promised(prober: Prober, subject: Subject) -> Iterator[Sighting]:
                 yield from prober.owner(subject, row, owner, _commands(closed))
     if open_:
         yield from _varied(prober, subject, open_, actors, row)
+    if open_:
+        yield from _around(prober, subject, open_, actors, row)
     for rule in {id(rule): rule for rule in open_.values()}.values():
         what = ", ".join(c for (_, c), other in open_.items() if other is rule)
         condition = f" where {rule.check or rule.where}" if rule.check or rule.where else ""
@@ -110,7 +112,9 @@ def _varied(
     prober: Prober, subject: Subject, open_: Open, actors: list[Actor], row: Planted
 ) -> Iterator[Sighting]:
     text = " ".join(f"{rule.where or ''} {rule.check or ''}" for rule in open_.values())
-    for change in itertools.islice(_changes(row, text), _MOST):
+    users = [world.user for world in prober.worlds.values()]
+    named = {rule.by for rule in open_.values() if rule.who == "owner" and rule.by}
+    for change in itertools.islice(_changes(row, text, users, named), _MOST):
         for actor in actors:
             try:
                 closed = _satisfied(prober, subject, open_, actor, row.data | change)
@@ -130,8 +134,39 @@ def _varied(
             return
 
 
-def _changes(row: Planted, text: str) -> Iterator[dict[str, Any]]:
-    """Values that a condition may wish for: of one column, then of two."""
+def _around(
+    prober: Prober, subject: Subject, open_: Open, actors: list[Actor], row: Planted
+) -> Iterator[Sighting]:
+    """The same, with other rows of A changed, at which the rules look: a friendship that B accepts."""
+    text = " ".join(f"{rule.where or ''} {rule.check or ''}" for rule in open_.values())
+    users = [world.user for world in prober.worlds.values()]
+    others = [
+        (planted, change)
+        for planted in prober.worlds["A"].rows.values()
+        if planted is not row
+        and planted.relation.title != prober.declaration.users
+        and planted.relation.name in text
+        for change in _changes(planted, text, users, _user_columns(prober, planted))
+    ]
+    for planted, change in others[:_MOST]:
+        with prober.session.altered(_update(planted, change)) as rows:
+            for actor in actors if rows else ():
+                if closed := _satisfied(prober, subject, open_, actor, row.data):
+                    for sighting in prober.owner(subject, row, actor, _commands(closed)):
+                        yield prober.judged(sighting)
+        if not open_:
+            return
+
+
+def _user_columns(prober: Prober, planted: Planted) -> set[str]:
+    """Columns that lead to a user."""
+    users = prober.catalogue.by_title.get(prober.declaration.users or "")
+    links = [c for c in planted.relation.constraints if c.kind == "f" and users and c.target == users.oid]
+    return {name for link in links for name in link.columns}
+
+
+def _changes(row: Planted, text: str, users: list[str], named: set[str]) -> Iterator[dict[str, Any]]:
+    """Values that a condition may wish for: of one column, then of two. ``named`` columns lead to users."""
     relation = row.relation
     bound = {n for c in relation.constraints if c.kind in ("p", "f") for n in c.columns}
     wished = {
@@ -141,6 +176,11 @@ def _changes(row: Planted, text: str) -> Iterator[dict[str, Any]]:
         and not column.generated
         and column.name not in bound
     }
+    for column in relation.columns:
+        if column.name in named:
+            wished[column.name] = list(users)
+        elif column.name in wished and column.category == "A":
+            wished[column.name] += [[user] for user in users]
     for name, values in wished.items():
         yield from ({name: value} for value in values)
     for one, other in itertools.combinations(wished, 2):
@@ -162,9 +202,15 @@ def _wished(column: Column, now: Any, text: str) -> Iterator[Any]:
         yield plausible(column, "promise") if now is None else None
 
 
+def _written(value: Any) -> str | None:
+    if isinstance(value, list):
+        return "{" + ",".join(map(str, value)) + "}"
+    return None if value is None else str(value)
+
+
 def _update(row: Planted, change: dict[str, Any]) -> str:
     pairs = ", ".join(
-        f"{c.sql} = {literal(None if v is None else str(v))}"
+        f"{c.sql} = {literal(_written(v))}"
         for name, v in change.items()
         if (c := row.relation.column(name))
     )
@@ -186,13 +232,18 @@ def alike(prober: Prober, subject: Subject) -> Gap | None:
     if a.found or b.found or a.match() == b.match():
         return Gap(subject.title, "user A and user B have no row of their own: no other value fits", hint)
     for rule in personal:
-        if rule.by and rule.by != "folder" and a.data.get(rule.by) == b.data.get(rule.by):
+        same = rule.by and rule.by != "folder" and a.data.get(rule.by) == b.data.get(rule.by)
+        if same and (rule.who == "members" or str(a.data.get(rule.by or "")) == worlds["A"].user):
             why = f"the rows of user A and user B have the same {rule.by}: both are in one group"
             return Gap(subject.title, why, hint)
-    open_: Open = {(i, c): r for i, r in enumerate(personal) for c in r.may if c != "insert" and r.where}
-    alone = Subject(subject.relation, tuple(personal), subject.title, bucket=subject.bucket)
-    if _satisfied(prober, alone, dict(open_), worlds["B"].actor, a.data):
-        return Gap(subject.title, "user B may by its rules do with the row of user A what A may", hint)
+    shared = {row.relation.oid for world in worlds.values() for row in world.rows.values() if row.found}
+    if shared & {c.target for c in subject.relation.constraints if c.kind == "f"}:
+        open_: Open = {
+            (i, c): r for i, r in enumerate(personal) for c in r.may if c != "insert" and r.where
+        }
+        if _satisfied(prober, subject, open_, worlds["B"].actor, a.data):
+            why = "user A and user B share a row that theirs lead to, and B may do with A's what A may"
+            return Gap(subject.title, why, hint)
     return None
 
 

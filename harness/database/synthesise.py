@@ -162,7 +162,8 @@ def candidates(
             c for c in relation.columns if c.domain and c.domain.rpartition(".")[2].strip('"') == datatype
         ]
         texts = [text for c in columns for text in catalogue.domains.get(c.domain or "") or ()]
-    pools = {c.name: list(dict.fromkeys(_pool(c, " ".join(texts), owner, mark))) for c in columns}
+    day = _day()
+    pools = {c.name: list(dict.fromkeys(_pool(c, " ".join(texts), owner, mark, day))) for c in columns}
     for name, pool in pools.items():
         for value in pool:
             yield {name: value}
@@ -190,7 +191,7 @@ def alternatives(
     for column in columns:
         checks = [c.text or "" for c in relation.constraints if c.kind == "c" and column.name in c.columns]
         checks += catalogue.domains.get(column.domain or "") or []
-        pools[column.name] = list(_pool(column, " ".join(checks), owner, mark)) if checks else []
+        pools[column.name] = list(_pool(column, " ".join(checks), owner, mark, _day())) if checks else []
     for turn in range(48):
         change: dict[str, str | None] = {}
         for column in columns:
@@ -204,7 +205,7 @@ def alternatives(
             yield change
 
 
-def _pool(column: Column, text: str, owner: str, mark: str) -> Iterator[str]:
+def _pool(column: Column, text: str, owner: str, mark: str, day: str) -> Iterator[str]:
     found = constants(text)
     if column.labels:
         yield from column.labels
@@ -219,7 +220,6 @@ def _pool(column: Column, text: str, owner: str, mark: str) -> Iterator[str]:
                 )
         yield from ("1", "0", "-1", "100")
     elif column.category == "D":
-        day = _day()
         yield from (f"{day} 08:00", f"{day} 09:00", "2026-01-01", "2026-06-01", "2100-01-01", "1990-01-01")
     elif column.base in ("json", "jsonb"):
         yield from _documents(found)

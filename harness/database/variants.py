@@ -115,7 +115,12 @@ def _changes(planted: Planted, text: str) -> Iterator[tuple[str, str]]:
         ):
             continue
         now = planted.data.get(column.name)
-        for value in _values(column, now, text, linked=column.name in keys):
+        checks = " ".join(
+            c.text or "" for c in relation.constraints if c.kind == "c" and c.columns == [column.name]
+        )
+        others = [v for v in constants(checks) if v not in _near(column.name, text) and v != now][:1]
+        wished = [*_values(column, now, text, linked=column.name in keys)]
+        for value in [*wished, *(others if column.category == "S" else ())]:
             shown = "null" if value is None else str(value)
             change = (
                 f"update {relation.sql} t set {column.sql} = {literal(value)} where {here}"

@@ -16,7 +16,8 @@ from harness.database.catalogue import Catalogue, Relation
 from harness.database.declaration import Declaration
 from harness.database.oracle import Actor, Subject, literal
 from harness.database.planted import CannotPlant, Planted, World, as_text
-from harness.database.row_maker import WHOLE, RowMaker
+from harness.database.row_maker import RowMaker
+from harness.database.row_values import WHOLE
 from harness.database.static_functions import MANAGED
 from harness.database.synthesise import constants, fresh, plausible
 
