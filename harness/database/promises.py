@@ -10,8 +10,9 @@ from __future__ import annotations
 import contextlib
 import itertools
 import re
+from collections import Counter
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from harness.database.catalogue import Column
@@ -31,32 +32,126 @@ Open = dict[tuple[int, str], Rule]
 
 
 def promised(prober: Prober, subject: Subject) -> Iterator[Sighting]:
-    """Try what rules promise to others than A, or of other rows; gaps for what nobody can try."""
+    """Try what rules promise to others than A, or of other rows; gaps for what nobody can try.
+
+    First with somebody whom that rule alone lets in: that A may by another rule proves nothing of this one.
+    """
     row = prober.worlds["A"].row(subject)
     if row is None or subject.heir or not subject.relation.table:
         return
-    open_: Open = {(i, c): rule for i, rule in enumerate(subject.rules) for c in rule.may}
-    roles = prober.catalogue.roles
     owner = prober.worlds["A"].actor
-    actors = [owner, *(a for a in prober.intruders if a.role in roles)]
+    actors = [owner, *(a for a in prober.intruders if a.role in prober.catalogue.roles)]
     actors += _claiming(owner, " ".join(f"{r.where or ''} {r.check or ''}" for r in subject.rules))
-    for actor in actors:
-        closed = _satisfied(prober, subject, open_, actor, row.data)
-        if closed and actor is not owner:
-            yield from prober.owner(subject, row, actor, _commands(closed))
-    if open_ and (settings := _settings(row, open_)):
-        with _made(prober, settings):
-            if closed := _satisfied(prober, subject, open_, owner, row.data):
-                yield from prober.owner(subject, row, owner, _commands(closed))
-    if open_:
-        yield from _varied(prober, subject, open_, actors, row)
-    if open_:
-        yield from _around(prober, subject, open_, actors, row)
+    open_: Open = {(i, c): rule for i, rule in enumerate(subject.rules) for c in rule.may}
+    for alone in (True, False):
+        yield from _Search(prober, subject, row, actors, open_, alone).sightings()
     for rule in {id(rule): rule for rule in open_.values()}.values():
         what = ", ".join(c for (_, c), other in open_.items() if other is rule)
         condition = f" where {rule.check or rule.where}" if rule.check or rule.where else ""
         why = f"no planted user satisfies the rule for {rule.who}{condition}: {what} was never seen to work"
         prober.gaps.append(Gap(subject.title, why, "say `plant:` so that somebody does"))
+
+
+@dataclass
+class _Search:
+    """Looks for those who satisfy what of the rules is still ``open``; ``alone``: by that rule only."""
+
+    prober: Prober
+    subject: Subject
+    row: Planted
+    actors: list[Actor]
+    open: Open
+    alone: bool
+
+    def sightings(self) -> Iterator[Sighting]:
+        """With A's row as it is; with settings; changed; with other rows changed."""
+        owner = self.actors[0]
+        for actor in self.actors:
+            closed = self.satisfied(actor, self.row.data)
+            if closed and actor is not owner:
+                yield from self.prober.owner(self.subject, self.row, actor, _commands(closed))
+        if self.open and (settings := _settings(self.row, self.open)):
+            with _made(self.prober, settings):
+                if closed := self.satisfied(owner, self.row.data):
+                    yield from self.prober.owner(self.subject, self.row, owner, _commands(closed))
+        if self.open:
+            yield from self.varied()
+        if self.open:
+            yield from self.around()
+
+    def satisfied(self, actor: Actor, row: dict[str, Any]) -> list[tuple[int, str]]:
+        """What of ``open`` ``actor`` may do with ``row``: it is no longer open."""
+        declaration, relation = self.prober.declaration, self.subject.relation
+        commands = {command for _, command in self.open}
+        mine: list[tuple[int, str]] = [
+            (i, c)
+            for i, rule in enumerate(self.subject.rules)
+            for c in rule.may
+            if c in commands and actor.role in declaration.roles_of(rule)
+        ]
+        if not set(mine) & set(self.open):
+            return []
+        tests = [
+            predicate(self.subject, self.subject.rules[i], declaration, actor, new=c == "insert")
+            for i, c in mine
+        ]
+        columns = ", ".join(f"coalesce(({test}), false)" for test in tests)
+        answers = self.prober.session.inside(actor, f"select {columns} from {record(relation, row)}")
+        true: list[tuple[int, str]] = [key for key, yes in zip(mine, answers, strict=True) if yes]
+        counted = Counter(command for _, command in true)
+        closed = [key for key in true if key in self.open and (counted[key[1]] == 1 or not self.alone)]
+        for key in closed:
+            del self.open[key]
+        return closed
+
+    @property
+    def text(self) -> str:
+        """The conditions that are still open."""
+        return " ".join(f"{rule.where or ''} {rule.check or ''}" for rule in self.open.values())
+
+    @property
+    def users(self) -> list[str]:
+        """Everybody's id."""
+        return [world.user for world in self.prober.worlds.values()]
+
+    def varied(self) -> Iterator[Sighting]:
+        """A's row is given what a condition asks for."""
+        named = {rule.by for rule in self.open.values() if rule.who == "owner" and rule.by}
+        for change in itertools.islice(_changes(self.row, self.text, self.users, named), _MOST):
+            for actor in self.actors:
+                try:
+                    closed = self.satisfied(actor, self.row.data | change)
+                except ValueError:  # no value for such a condition
+                    continue
+                if not closed:
+                    continue
+                with self.prober.session.altered(_update(self.row, change)) as rows:
+                    if not rows:  # the table does not take it
+                        self.open.update({key: self.subject.rules[key[0]] for key in closed})
+                        continue
+                    there = Planted(self.row.relation, *rows[0])
+                    for sighting in self.prober.owner(self.subject, there, actor, _commands(closed)):
+                        yield self.prober.judged(sighting)
+            if not self.open:
+                return
+
+    def around(self) -> Iterator[Sighting]:
+        """Other rows of A, at which a condition looks, are changed: a friendship that B accepts."""
+        others = [
+            (planted, change)
+            for planted in self.prober.worlds["A"].rows.values()
+            if planted is not self.row and planted.relation.title != self.prober.declaration.users
+            if planted.relation.name in self.text
+            for change in _changes(planted, self.text, self.users, _user_columns(self.prober, planted))
+        ]
+        for planted, change in others[:_MOST]:
+            with self.prober.session.altered(_update(planted, change)) as rows:
+                for actor in self.actors if rows else ():
+                    if closed := self.satisfied(actor, self.row.data):
+                        for sighting in self.prober.owner(self.subject, self.row, actor, _commands(closed)):
+                            yield self.prober.judged(sighting)
+            if not self.open:
+                return
 
 
 def _commands(closed: list[tuple[int, str]]) -> tuple[str, ...]:
@@ -88,74 +183,6 @@ def _claiming(actor: Actor, text: str) -> Iterator[Actor]:
         for key in reversed(re.findall(r"'([^']+)'", path)):
             claims = {key: claims}
         yield replace(actor, claims=actor.claims | claims)
-
-
-def _satisfied(
-    prober: Prober, subject: Subject, open_: Open, actor: Actor, row: dict[str, Any]
-) -> list[tuple[int, str]]:
-    """What of ``open_`` ``actor`` may do with ``row``: it is no longer open."""
-    mine = [k for k, rule in open_.items() if actor.role in prober.declaration.roles_of(rule)]
-    if not mine:
-        return []
-    tests = [
-        predicate(subject, open_[key], prober.declaration, actor, new=key[1] == "insert") for key in mine
-    ]
-    columns = ", ".join(f"coalesce(({test}), false)" for test in tests)
-    answers = prober.session.inside(actor, f"select {columns} from {record(subject.relation, row)}")
-    closed = [key for key, yes in zip(mine, answers, strict=True) if yes]
-    for key in closed:
-        del open_[key]
-    return closed
-
-
-def _varied(
-    prober: Prober, subject: Subject, open_: Open, actors: list[Actor], row: Planted
-) -> Iterator[Sighting]:
-    text = " ".join(f"{rule.where or ''} {rule.check or ''}" for rule in open_.values())
-    users = [world.user for world in prober.worlds.values()]
-    named = {rule.by for rule in open_.values() if rule.who == "owner" and rule.by}
-    for change in itertools.islice(_changes(row, text, users, named), _MOST):
-        for actor in actors:
-            try:
-                closed = _satisfied(prober, subject, open_, actor, row.data | change)
-            except ValueError:  # no value for such a condition
-                continue
-            if not closed:
-                continue
-            with prober.session.altered(_update(row, change)) as rows:
-                if not rows:  # the table does not take it
-                    for key in closed:
-                        open_[key] = subject.rules[key[0]]
-                    continue
-                there = Planted(row.relation, *rows[0])
-                for sighting in prober.owner(subject, there, actor, _commands(closed)):
-                    yield prober.judged(sighting)
-        if not open_:
-            return
-
-
-def _around(
-    prober: Prober, subject: Subject, open_: Open, actors: list[Actor], row: Planted
-) -> Iterator[Sighting]:
-    """The same, with other rows of A changed, at which the rules look: a friendship that B accepts."""
-    text = " ".join(f"{rule.where or ''} {rule.check or ''}" for rule in open_.values())
-    users = [world.user for world in prober.worlds.values()]
-    others = [
-        (planted, change)
-        for planted in prober.worlds["A"].rows.values()
-        if planted is not row
-        and planted.relation.title != prober.declaration.users
-        and planted.relation.name in text
-        for change in _changes(planted, text, users, _user_columns(prober, planted))
-    ]
-    for planted, change in others[:_MOST]:
-        with prober.session.altered(_update(planted, change)) as rows:
-            for actor in actors if rows else ():
-                if closed := _satisfied(prober, subject, open_, actor, row.data):
-                    for sighting in prober.owner(subject, row, actor, _commands(closed)):
-                        yield prober.judged(sighting)
-        if not open_:
-            return
 
 
 def _user_columns(prober: Prober, planted: Planted) -> set[str]:
@@ -238,10 +265,10 @@ def alike(prober: Prober, subject: Subject) -> Gap | None:
             return Gap(subject.title, why, hint)
     shared = {row.relation.oid for world in worlds.values() for row in world.rows.values() if row.found}
     if shared & {c.target for c in subject.relation.constraints if c.kind == "f"}:
-        open_: Open = {
-            (i, c): r for i, r in enumerate(personal) for c in r.may if c != "insert" and r.where
-        }
-        if _satisfied(prober, subject, open_, worlds["B"].actor, a.data):
+        asked = tuple(rule for rule in personal if rule.where)
+        alone = Subject(subject.relation, asked, subject.title, bucket=subject.bucket)
+        open_: Open = {(i, c): r for i, r in enumerate(asked) for c in r.may if c != "insert"}
+        if _Search(prober, alone, a, [], open_, alone=False).satisfied(worlds["B"].actor, a.data):
             why = "user A and user B share a row that theirs lead to, and B may do with A's what A may"
             return Gap(subject.title, why, hint)
     return None

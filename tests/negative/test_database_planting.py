@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import psycopg
@@ -15,8 +14,6 @@ from harness.database.data_api import planted
 from harness.database.declaration import Declaration, parse
 from harness.database.findings import Report
 from harness.database.planting_journal import swept, write
-from harness.providers.selfhosted.bootstrap import scratch_database
-from tests.pg_fixture import Cluster
 
 LETTERS = """
 create table public.letters (
@@ -77,20 +74,6 @@ def logged(columns: str, when: str, table: str, values: str) -> str:
     return "; ".join((f"create table public.log ({columns})", trigger(when, table, body)))
 
 
-@pytest.fixture
-def scratch(cluster: Cluster) -> Iterator[Callable[[str], str]]:
-    """Makes a database of its own from SQL; its DSN."""
-    with contextlib.ExitStack() as open_:
-
-        def made(statements: str) -> str:
-            dsn = open_.enter_context(scratch_database(cluster.dsn(), "planting"))
-            with psycopg.connect(dsn) as connection:
-                connection.execute(statements.encode())
-            return dsn
-
-        yield made
-
-
 def ask(dsn: str, query: str) -> object:
     with psycopg.connect(dsn) as connection:
         row = connection.execute(query.encode()).fetchone()
@@ -108,9 +91,9 @@ def run(
 
 
 def test_what_was_there_is_never_taken_for_a_planted_row(
-    scratch: Callable[[str], str], tmp_path: Path
+    bare: Callable[[str], str], tmp_path: Path
 ) -> None:
-    dsn = scratch(COUNTRY_CLUB)
+    dsn = bare(COUNTRY_CLUB)
     before = ask(dsn, EVERYTHING)
     for _ in range(2):
         report, clubs = run(dsn, COUNTRY_CLUB_DECLARED, tmp_path / "j", "select count(*) from public.clubs")
@@ -120,10 +103,8 @@ def test_what_was_there_is_never_taken_for_a_planted_row(
     assert not (tmp_path / "j").exists()
 
 
-def test_where_nothing_is_free_nobody_elses_row_is_used(
-    scratch: Callable[[str], str], tmp_path: Path
-) -> None:
-    dsn = scratch(COUNTRY_CLUB.replace("unnest('{A,B,C}'", "unnest('{A,B,C,D}'"))
+def test_where_nothing_is_free_nobody_elses_row_is_used(bare: Callable[[str], str], tmp_path: Path) -> None:
+    dsn = bare(COUNTRY_CLUB.replace("unnest('{A,B,C}'", "unnest('{A,B,C,D}'"))
     before = ask(dsn, EVERYTHING)
     _, listed = run(dsn, COUNTRY_CLUB_DECLARED, tmp_path / "j", "select count(*) from public.minutes")
     assert listed == 16 * 80 + 2
@@ -150,9 +131,9 @@ def test_where_nothing_is_free_nobody_elses_row_is_used(
     ids=["soft delete", "append only", "keyless log", "nameless log", "keyless"],
 )
 def test_rows_that_would_stay_are_not_planted(
-    scratch: Callable[[str], str], tmp_path: Path, schema: str, why: str
+    bare: Callable[[str], str], tmp_path: Path, schema: str, why: str
 ) -> None:
-    dsn = scratch(LETTERS + schema)
+    dsn = bare(LETTERS + schema)
     report, there = run(dsn, LETTERS_DECLARED, tmp_path / "j", "select count(*) from public.letters")
     assert there == 0
     (gap,) = report.gaps
@@ -185,8 +166,8 @@ def test_rows_that_would_stay_are_not_planted(
     ],
     ids=["copies", "restricting children", "sign-up"],
 )
-def test_what_triggers_make_goes_too(scratch: Callable[[str], str], tmp_path: Path, schema: str) -> None:
-    dsn = scratch(LETTERS + schema)
+def test_what_triggers_make_goes_too(bare: Callable[[str], str], tmp_path: Path, schema: str) -> None:
+    dsn = bare(LETTERS + schema)
     report, made = run(dsn, LETTERS_DECLARED, tmp_path / "j", "select count(*) from public.log")
     assert made == 2
     assert not report.gaps
@@ -196,9 +177,9 @@ def test_what_triggers_make_goes_too(scratch: Callable[[str], str], tmp_path: Pa
 
 
 def test_what_comes_to_stay_in_the_middle_is_named_and_stays_listed(
-    scratch: Callable[[str], str], tmp_path: Path
+    bare: Callable[[str], str], tmp_path: Path
 ) -> None:
-    dsn, journal = scratch(LETTERS), tmp_path / "j"
+    dsn, journal = bare(LETTERS), tmp_path / "j"
     report, users = Report(), (str(uuid.uuid4()), str(uuid.uuid4()))
     with (
         planted(dsn, parse(LETTERS_DECLARED), users, journal, report),
@@ -216,9 +197,9 @@ def test_what_comes_to_stay_in_the_middle_is_named_and_stays_listed(
     assert ask(dsn, "select count(*) from auth.users") == 0
 
 
-def test_a_row_that_stays_is_said_by_the_next_run(scratch: Callable[[str], str], tmp_path: Path) -> None:
+def test_a_row_that_stays_is_said_by_the_next_run(bare: Callable[[str], str], tmp_path: Path) -> None:
     keep = trigger("before delete", "public.letters", "return null;")
-    dsn, journal = scratch(LETTERS + keep), tmp_path / "j"
+    dsn, journal = bare(LETTERS + keep), tmp_path / "j"
     with psycopg.connect(dsn) as connection:
         connection.execute(b"insert into auth.users (id) values ('00000000-0000-0000-0000-00000000000a')")
         connection.execute(b"insert into public.letters (sender) select id from auth.users")
@@ -229,8 +210,8 @@ def test_a_row_that_stays_is_said_by_the_next_run(scratch: Callable[[str], str],
     assert journal.exists()
 
 
-def test_it_says_beforehand_what_it_writes(scratch: Callable[[str], str], tmp_path: Path) -> None:
-    dsn, said = scratch(LETTERS), []
+def test_it_says_beforehand_what_it_writes(bare: Callable[[str], str], tmp_path: Path) -> None:
+    dsn, said = bare(LETTERS), []
 
     def say(text: str) -> None:
         said.append((text, ask(dsn, "select count(*) from public.letters")))
@@ -243,8 +224,8 @@ def test_it_says_beforehand_what_it_writes(scratch: Callable[[str], str], tmp_pa
     assert report.writes == ["auth.users: 2 rows", "public.letters: 2 rows"]
 
 
-def test_no_user_of_our_own(scratch: Callable[[str], str], tmp_path: Path) -> None:
-    dsn = scratch(
+def test_no_user_of_our_own(bare: Callable[[str], str], tmp_path: Path) -> None:
+    dsn = bare(
         "create table public.people (id uuid primary key default gen_random_uuid(),"
         " seat int not null unique check (seat = 1)); insert into public.people (seat) values (1)"
     )
