@@ -196,7 +196,7 @@ def _kept(footprint: Footprint, world: World, before: set[tuple[int, str]], writ
     """
     new = footprint.new()
     planted = {f"{row.relation.sql} as t" for key, row in world.rows.items() if key not in before}
-    silent = [row for row in new if row in footprint.silent and row.table not in planted]
+    silent = [row for row in new if footprint.silent(row) and row.table not in planted]
     if writes and silent:
         raise Unsafe(f"a trigger makes rows that do not say whose they are: {silent[0]}")
     footprint.rehearse(new)

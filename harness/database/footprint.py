@@ -34,7 +34,7 @@ class Unsafe(Exception):
 class Footprint:
     """What ``connection`` inserts. ``witness`` sees the database as it was; ``marks`` tell what is ours.
 
-    ``silent``: rows without a mark in them, known by their key alone.
+    ``texts``: what is in rows that are known by their key.
     """
 
     connection: psycopg.Connection[Any]
@@ -42,7 +42,12 @@ class Footprint:
     catalogue: Catalogue
     marks: list[str]
     rows: list[Row] = field(default_factory=list)
-    silent: set[Row] = field(default_factory=set)
+    texts: dict[Row, str] = field(default_factory=dict)
+
+    def silent(self, row: Row) -> bool:
+        """Whether the row, known by its key, does not say whose it is."""
+        text = self.texts.get(row)
+        return text is not None and not any(mark in text for mark in self.marks)
 
     def echo(self, connection: psycopg.Connection[Any]) -> list[Row]:
         """Rows that triggers have made of a removal, in the transaction that is open on ``connection``."""
@@ -62,10 +67,8 @@ class Footprint:
         if not counts and expected:
             raise Unsafe("the server counts no rows (track_counts): what triggers make would stay unseen")
         found: list[Row] = []
-        for oid, _ in counts:
-            relation = self.catalogue.by_oid.get(oid)
-            if relation is None or not relation.table:
-                continue
+        relations = [r for oid, _ in counts if (r := self.catalogue.by_oid.get(oid)) and r.table]
+        for relation in sorted(relations, key=lambda r: not r.key):  # whose keys may be marks come first
             try:
                 with self.connection.transaction():
                     found += self._of(relation, OURS)
@@ -85,8 +88,7 @@ class Footprint:
                 pairs = zip(relation.key, key, strict=True)
                 match = " and ".join(f"t.{_sql(n)} = {literal(v)}" for n, v in pairs)
                 row = Row(f"{relation.sql} as t", match)
-                if not marked:
-                    self.silent.add(row)
+                self.texts[row] = text
             elif marked:
                 row = Row(f"{relation.sql} as t", f"t::text = {literal(text)}")
             else:
