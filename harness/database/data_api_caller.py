@@ -127,7 +127,9 @@ class Caller:
                 continue
             before = self._version(subject, own.data)
             answer = self._send("PATCH", self._path(subject, own.data), world.actor, subject, change)
-            if before and self._version(subject, own.data) != before:
+            held = answer.status_code == _CONFLICT and "update or delete on" in answer.text
+            if (before and self._version(subject, own.data) != before) or held:
+                # held: only rows that refer to it held it back, and B can delete those first
                 yield self._sighting("owner-reassigned", subject, world.actor, "UPDATE", after, answer)
 
     def _forge(self, subject: Subject, actor: Actor, row: dict[str, Any]) -> Iterator[Sighting]:

@@ -43,6 +43,7 @@ class Footprint:
     marks: list[str]
     rows: list[Row] = field(default_factory=list)
     texts: dict[Row, str] = field(default_factory=dict)
+    _counts: dict[int, int] = field(default_factory=dict)
 
     def silent(self, row: Row) -> bool:
         """Whether the row, known by its key, does not say whose it is."""
@@ -67,7 +68,10 @@ class Footprint:
         if not counts and expected:
             raise Unsafe("the server counts no rows (track_counts): what triggers make would stay unseen")
         found: list[Row] = []
-        relations = [r for oid, _ in counts if (r := self.catalogue.by_oid.get(oid)) and r.table]
+        seen = self._counts if expected else {}  # of this transaction; others count from nothing
+        oids = [oid for oid, count in counts if seen.get(oid) != count]
+        self._counts = dict(counts)
+        relations = [r for oid in oids if (r := self.catalogue.by_oid.get(oid)) and r.table]
         for relation in sorted(relations, key=lambda r: not r.key):  # whose keys may be marks come first
             try:
                 with self.connection.transaction():
