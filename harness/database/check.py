@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
@@ -94,6 +95,10 @@ def _prove(
         report.gaps.append(Gap("users", str(error), "say `plant:` for the table of users"))
         return
     connection.execute(f"set local statement_timeout = {int(timeout * 1000)}".encode())
+    planted = Counter(
+        row.relation.title for w in worlds.values() for row in w.rows.values() if not row.found
+    )
+    report.writes = [f"{title}: {count} rows, rolled back" for title, count in sorted(planted.items())]
     prober = Prober(Session(connection, declaration), catalogue, declaration, worlds, mark)
     prober.judge = Judge(prober).of
     sightings: list[Sighting] = []

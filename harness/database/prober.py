@@ -256,10 +256,7 @@ class Prober(ProberBase):
         actor: Actor | None = None,
         commands: Sequence[str] = COMMANDS,
     ) -> Iterator[Sighting]:
-        """What the declaration lets A do with A's row works: otherwise the denials would prove nothing.
-
-        The same for any other ``actor``.
-        """
+        """What the declaration lets A (or ``actor``) do with a row works: else denials prove nothing."""
         actor = actor or self.worlds["A"].actor
         may = {k: v and k in commands for k, v in self.expected(subject, actor, row.data).items()}
         if may["SELECT"]:

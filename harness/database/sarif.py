@@ -130,5 +130,6 @@ def write_json(report: Report, path: Path) -> None:
         "gaps": [vars(gap) for gap in report.gaps],
         "tables": report.tables,
         "probes": report.probes,
+        "writes": report.writes,
     }
     path.write_text(redact(json.dumps(data, indent=2)) + "\n", encoding="utf-8")
