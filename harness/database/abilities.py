@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import psycopg
@@ -10,8 +10,9 @@ import psycopg
 from harness.database.catalogue import Catalogue
 from harness.database.declaration import Declaration
 from harness.database.findings import Gap
+from harness.database.oracle import Subject
 
-__all__ = ["unable"]
+__all__ = ["misplanted", "unable"]
 
 
 def unable(
@@ -33,12 +34,24 @@ def unable(
     return [*_roles(connection, catalogue, declaration), *_memberships(catalogue, declaration)]
 
 
+def misplanted(known: Iterable[Subject]) -> Iterator[Gap]:
+    """Values for columns that do not exist: what they are meant to do is not done."""
+    for subject in known:
+        absent = [name for name in subject.declared.plant if subject.relation.column(name) is None]
+        if absent and not subject.heir:
+            yield Gap(
+                subject.title, f"`plant` names {', '.join(absent)}: no such column", "correct `plant`"
+            )
+
+
 def _roles(
     connection: psycopg.Connection[Any], catalogue: Catalogue, declaration: Declaration
 ) -> Iterator[Gap]:
     """Callers that do not exist, or whom the connection may not become."""
     user, version = catalogue.server["user"], int(catalogue.server["version"])
-    for role in dict.fromkeys((declaration.signed_in, *declaration.roles, *_named(declaration))):
+    # a plain PostgreSQL has no `anon`; but whom the declaration calls so by name must be there
+    nobody = () if declaration.anonymous == "anon" else (declaration.anonymous,)
+    for role in dict.fromkeys((*nobody, declaration.signed_in, *declaration.roles, *_named(declaration))):
         if role not in catalogue.roles:
             hint = "correct the declaration, or create the role"
             yield Gap(f"role {role}", "the declaration speaks of it, and it does not exist", hint)

@@ -10,7 +10,7 @@ from typing import Any
 import psycopg
 
 from harness.database import static, static_policies
-from harness.database.abilities import unable
+from harness.database.abilities import misplanted, unable
 from harness.database.beneath import beneath, untried
 from harness.database.blame import Judge, blamed
 from harness.database.catalogue import Catalogue, quoted, read
@@ -84,6 +84,7 @@ def _prove(
 ) -> None:
     mark = secrets.token_hex(3)
     below = list(beneath(catalogue, declaration, known))
+    report.gaps += misplanted(known)
     report.gaps += untried(catalogue, declaration, known, below)
     known = [*known, *below]
     connection.execute(f"set local statement_timeout = {int(max(timeout * 2, 5.0) * 1000)}".encode())

@@ -70,6 +70,17 @@ def test_a_table_of_users_that_is_not_there(bare: Bare, declared: str) -> None:
     assert "there is no table of users public.peple" in run.output
 
 
+def test_names_that_are_not_there(bare: Bare, declared: str) -> None:
+    path = Path(declared)
+    text = path.read_text()
+    path.write_text(text.replace("may: [select]}", "may: [select], plant: {makr: x}}"))
+    run = harness("check", "--dsn", bare(SHEETS), "--declaration", declared)
+    assert "public.sheets: not proven: `plant` names makr: no such column" in run.output
+    path.write_text("anonymous: visitor\n" + text)
+    run = harness("check", "--dsn", bare(SHEETS), "--declaration", declared)
+    assert "role visitor: not proven" in run.output
+
+
 def test_declare_makes_the_directory_and_says_when_it_cannot(bare: Bare, tmp_path: Path) -> None:
     dsn, path = bare(SHEETS), tmp_path / "new" / "d.yaml"
     assert harness("declare", "--dsn", dsn, "--output", str(path)).exit_code == 0
