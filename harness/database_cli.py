@@ -8,9 +8,11 @@ from typing import Annotated
 
 import psycopg
 import typer
+from psycopg.conninfo import conninfo_to_dict
 
-from harness.database.findings import Found, Report
+from harness.database.findings import Found, Gap, Report
 from harness.db_cli import app
+from harness.errors import ConfigurationError, DeployError, Problem
 from harness.plain import PlainConsole
 
 __all__ = ["app"]
@@ -50,13 +52,14 @@ def check(
     """Read the database, try what must not work, undo it, and say what was found.
 
     Exit code 0: it holds. 1: something was found. 2: nothing was found, but not everything could be proven.
-    3: the database did not answer. 4: the declaration is wrong.
+    3: the database did not answer. 4: the declaration, or an argument, is wrong.
     """
     from harness.database.check import Options
     from harness.database.check import check as run
     from harness.database.declaration import load
     from harness.database.sarif import located, write_json, write_sarif
 
+    _readable(dsn)
     wanted = load(declaration)
     if not static:
         console.print("plants users and rows inside one transaction, which is rolled back: nothing stays")
@@ -66,7 +69,7 @@ def check(
         console.print(f"[red]unreachable[/]  {_first_line(error)}", markup=True)
         raise typer.Exit(3) from None
     if advisors:
-        report.found += _advised(dsn, report)
+        _add_advice(dsn, report)
     report.found = located(report.found, migrations)
     if sarif:
         write_sarif(report, sarif)
@@ -87,6 +90,7 @@ def declare(
     """Write a first declaration from what the database allows now, for a person to correct."""
     from harness.database.declare import declared_text
 
+    _readable(dsn)
     try:
         text = declared_text(dsn, tuple(schemas or ()))
     except psycopg.OperationalError as error:
@@ -95,7 +99,11 @@ def declare(
     if str(output) == "-":
         typer.echo(text, nl=False)
         return
-    output.write_text(text, encoding="utf-8")
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        output.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise _wrong("--output", f"{output} cannot be written: {error.strerror}") from None
     console.print(f"written: {output}; read it: it says what is allowed, not what is meant")
 
 
@@ -108,16 +116,48 @@ def sweep(dsn: Dsn, declaration: DeclarationFile = _DECLARATION) -> None:
     from harness.database.declaration import load
     from harness.database.planting_journal import swept_users
 
+    _readable(dsn)
     try:
         removed = swept_users(dsn, load(declaration))
     except psycopg.OperationalError as error:
         console.print(f"[red]unreachable[/]  {_first_line(error)}", markup=True)
         raise typer.Exit(3) from None
+    except psycopg.Error as error:
+        console.print(f"[red]nothing removed[/]  {_first_line(error)}", markup=True)
+        raise typer.Exit(2) from None
     console.print(f"removed: {removed} planted users")
 
 
+def _readable(dsn: str) -> None:
+    """Whether libpq understands the connection string; what is wrong is said without repeating it."""
+    try:
+        conninfo_to_dict(dsn)
+    except psycopg.ProgrammingError:
+        raise _wrong(
+            "--dsn", "is no connection string", "postgresql://user@host:5432/name, or: host=… dbname=…"
+        ) from None
+
+
+def _wrong(where: str, what: str, hint: str = "") -> ConfigurationError:
+    return ConfigurationError([Problem(where, what, hint)], title="arguments")
+
+
+def _add_advice(dsn: str, report: Report) -> None:
+    """Add what the advisors say; that they could not be asked is a gap, and loses nothing else."""
+    try:
+        report.found += _advised(dsn, report)
+    except DeployError as error:
+        report.gaps.append(
+            Gap("the advisors", f"they could not be asked: {_first_line(error)}", "make setup")
+        )
+
+
 def _advised(dsn: str, report: Report) -> list[Found]:
-    """What Supabase's advisors say beyond the report."""
+    """What Supabase's advisors say beyond the report.
+
+    Raises:
+        DeployError: when they cannot run.
+    """
     from harness.database.advisors import advice, without_duplicates
     from harness.providers.supabase_cli import SupabaseCli, Target, asked_advisors
 

@@ -6,10 +6,19 @@ from typing import Any
 
 import pytest
 
-from tests.pg_fixture import cluster, database, database_stack, project, supabase_stack
+from tests.pg_fixture import bare, cluster, database, database_stack, project, supabase_stack
 from tests.web_stack import web_session, web_stand
 
-__all__ = ["cluster", "database", "database_stack", "project", "supabase_stack", "web_session", "web_stand"]
+__all__ = [
+    "bare",
+    "cluster",
+    "database",
+    "database_stack",
+    "project",
+    "supabase_stack",
+    "web_session",
+    "web_stand",
+]
 
 _ONE_OF_A_KIND = frozenset(
     {"machines_stand", "real_engines", "real_stack", "rehearsal", "rollout_stand", "services_stand"}

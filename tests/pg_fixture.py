@@ -3,6 +3,7 @@
 tests/conftest.py offers them to every test; import what else you need from here.
 
 * ``cluster`` (session): a running throw-away server; about a second to make.
+* ``bare``: makes databases without the project's migrations.
 * ``database``: a fresh, migrated and seeded database of its own (a copy of a template, 50 ms).
 * ``database_stack``: a :class:`Stack` whose database is that one, without a Data API.
 * ``supabase_stack``: a :class:`Stack` whose Supabase is that database behind a real PostgREST and its
@@ -16,7 +17,7 @@ import contextlib
 import shutil
 import socket
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -112,6 +113,20 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         set_passwords(server, {"gateway": passwords["gateway"]})
         yield made
     server.destroy()
+
+
+@pytest.fixture
+def bare(cluster: Cluster) -> Iterator[Callable[[str], str]]:
+    """Makes databases of one's own, from the baseline and some SQL; called, the DSN of one."""
+    with contextlib.ExitStack() as open_:
+
+        def made(statements: str) -> str:
+            dsn = open_.enter_context(scratch_database(cluster.dsn(), "bare"))
+            with psycopg.connect(dsn) as connection:
+                connection.execute(statements.encode())
+            return dsn
+
+        yield made
 
 
 @pytest.fixture

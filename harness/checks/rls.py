@@ -6,6 +6,7 @@ inside a transaction that is rolled back, and through the real Data API with row
 
 from __future__ import annotations
 
+import logging
 import secrets
 from dataclasses import replace
 
@@ -36,6 +37,7 @@ __all__ = [
     "writes",
 ]
 
+_log = logging.getLogger(__name__)
 _READS = frozenset({"foreign-read", "function-leaks"})
 _WRITES = frozenset({"forged-insert", "foreign-update", "foreign-delete"})
 _SWEEPS = frozenset({"foreign-update", "foreign-delete", "owner-reassigned"})
@@ -94,7 +96,8 @@ def _api(stack: Stack, purpose: str) -> Api:
 
 def _through_api(stack: Stack, purpose: str, *, writes: bool) -> Report:
     journal = stack.state / f"planted-{purpose}.json"
-    return probe(stack.database_dsn, declaration(stack), _api(stack, purpose), journal, writes=writes)
+    api, dsn = _api(stack, purpose), stack.database_dsn
+    return probe(dsn, declaration(stack), api, journal, writes=writes, say=_log.warning)
 
 
 def _only(report: Report, kinds: frozenset[str], commands: tuple[str, ...]) -> Report:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import secrets
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
 import psycopg
 
 from harness.database import static, static_policies
+from harness.database.abilities import misplanted, unable
+from harness.database.beneath import beneath, untried
 from harness.database.blame import Judge, blamed
 from harness.database.catalogue import Catalogue, quoted, read
 from harness.database.declaration import Declaration
@@ -17,7 +20,8 @@ from harness.database.oracle import Subject, subjects
 from harness.database.planted import CannotPlant, World
 from harness.database.prober import Prober, Sighting
 from harness.database.prober_views import functions, view
-from harness.database.session import Session
+from harness.database.promises import alike, promised
+from harness.database.session import CannotBecome, Session
 from harness.database.variants import tried
 from harness.database.worlds import Planter, weak_roles
 
@@ -50,7 +54,7 @@ def check_connection(
     connection: psycopg.Connection[Any], declaration: Declaration, options: Options
 ) -> Report:
     """The same on an open connection, in one transaction that the caller rolls back."""
-    connection.execute(b"set local statement_timeout = '60s'")  # to read and to plant; see _prove
+    connection.execute(b"set local statement_timeout = '60s'")  # to read; see _prove
     connection.execute(b"set local lock_timeout = '2s'")
     catalogue = read(connection, declaration.callers, declaration.service)
     path = ", ".join(quoted(name) for name in (*declaration.schemas, "extensions"))
@@ -62,31 +66,12 @@ def check_connection(
     report.found += static_policies.loose(catalogue, declaration, dormant=True)
     if not options.dynamic:
         report.found += static_policies.loose(catalogue, declaration)
-    if options.dynamic and (why := unable(catalogue, declaration)):
-        report.gaps.append(why)
+    if options.dynamic and (why := unable(connection, catalogue, declaration)):
+        report.gaps += why
     elif options.dynamic:
         _prove(connection, catalogue, declaration, known, report, options.timeout)
     report.found = merged(report.found)
     return report
-
-
-def unable(catalogue: Catalogue, declaration: Declaration) -> Gap | None:
-    """Why nothing can be tried with this connection; nothing, when it can."""
-    server, user = catalogue.server, catalogue.server["user"]
-    database = f"database {server['database']}"
-    if server["replica"]:
-        return Gap(database, "it is a read-only replica: rows cannot be planted", "check the primary")
-    if not server["bypasses"]:
-        return Gap(
-            database, f"{user} does not bypass row level security", "connect as postgres or a superuser"
-        )
-    me = catalogue.roles.get(user, {})
-    missing = [r for r in catalogue.api_roles if not me.get("super") and r not in catalogue.inherited(user)]
-    if missing:
-        return Gap(
-            database, f"{user} may not become {', '.join(missing)}", f"grant {missing[0]} to {user};"
-        )
-    return None
 
 
 def _prove(
@@ -98,24 +83,34 @@ def _prove(
     timeout: float,
 ) -> None:
     mark = secrets.token_hex(3)
-    planter = Planter(connection, catalogue, declaration, known, mark)
+    below = list(beneath(catalogue, declaration, known))
+    report.gaps += misplanted(known)
+    report.gaps += untried(catalogue, declaration, known, below)
+    known = [*known, *below]
+    connection.execute(f"set local statement_timeout = {int(max(timeout * 2, 5.0) * 1000)}".encode())
     connection.execute(b"select set_config('storage.allow_delete_query', 'true', true)")
     try:
+        planter = Planter(connection, catalogue, mark, declaration=declaration, subjects=known)
         worlds = _worlds(planter, known, report)
     except CannotPlant as error:
         report.gaps.append(Gap("users", str(error), "say `plant:` for the table of users"))
         return
     connection.execute(f"set local statement_timeout = {int(timeout * 1000)}".encode())
+    planted = Counter(
+        row.relation.title for w in worlds.values() for row in w.rows.values() if not row.found
+    )
+    report.writes = [f"{title}: {count} rows, rolled back" for title, count in sorted(planted.items())]
     prober = Prober(Session(connection, declaration), catalogue, declaration, worlds, mark)
     prober.judge = Judge(prober).of
     sightings: list[Sighting] = []
     for subject in known:
         try:
-            sightings += prober.table(subject) if subject.relation.table else view(prober, subject)
-            sightings += tried(prober, subject) if subject.relation.table else ()
+            sightings += _tries(prober, subject)
         except ValueError as error:
             why = f"a condition of the declaration cannot be evaluated: {error}"
             report.gaps.append(Gap(subject.title, why, "correct its `where` or `check`"))
+        except CannotBecome as error:
+            report.gaps.append(Gap(subject.title, str(error), "connect as one who may become them"))
     known_bad = blamed(prober, sightings)
     closed = not any(one.proofs and one.rule != "missing-access" for one in known_bad)
     report.found += known_bad
@@ -123,6 +118,15 @@ def _prove(
     report.found += [one for one in functions(prober) if closed or _definer(catalogue, one)]
     report.gaps += prober.gaps
     report.probes = prober.session.count
+
+
+def _tries(prober: Prober, subject: Subject) -> list[Sighting]:
+    """Everything that is tried on one table, bucket or view."""
+    if not subject.relation.table:
+        return list(view(prober, subject))
+    if (why := alike(prober, subject)) is not None:
+        prober.gaps.append(why)
+    return [*prober.table(subject), *tried(prober, subject), *promised(prober, subject)]
 
 
 def _worlds(planter: Planter, known: list[Subject], report: Report) -> dict[str, World]:
@@ -141,6 +145,7 @@ def _worlds(planter: Planter, known: list[Subject], report: Report) -> dict[str,
                 )
                 if gap not in report.gaps:
                     report.gaps.append(gap)
+        planter.surroundings(world)
     for name, membership in planter.declaration.memberships.items():
         relation = planter.catalogue.by_title.get(membership.table)
         there = worlds["A"].rows.get((relation.oid, "")) if relation else None

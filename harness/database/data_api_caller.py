@@ -10,13 +10,15 @@ from typing import Any
 
 import httpx
 
+from harness.database.findings import Gap
 from harness.database.oracle import Actor, Subject, literal
-from harness.database.planting_journal import write
+from harness.database.planting_journal import Row, listed, there, write
 from harness.database.prober import Prober, Sighting
 
 __all__ = ["Api", "Caller"]
 
-_REFUSED = (401, 403)
+_CONFLICT = 409
+_NEW_ROWS = ("forged-insert", "owner-reassigned")
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,7 @@ class Caller:
     api: Api
     journal: Path
     count: int = 0
+    gaps: list[Gap] = field(default_factory=list)
 
     def reads(self, subject: Subject) -> Iterator[Sighting]:
         """Everybody, and nobody with a good token, reads A's row of ``subject``."""
@@ -99,38 +102,79 @@ class Caller:
         new = self.prober.anew(subject, row.data)
         if self._may(subject, owner, new, "INSERT", new=True):
             answer = self._insert(subject, owner, new)
-            if answer.status_code in _REFUSED:
+            if answer is not None and not answer.is_success and answer.status_code != _CONFLICT:
                 yield self._sighting("missing-access", subject, owner, "INSERT", row.data, answer)
         if self._may(subject, owner, row.data, "UPDATE") and (edit := self._edit(subject, owner, row.data)):
             answer = self._send("PATCH", self._path(subject, row.data), owner, subject, edit)
-            if answer.status_code in _REFUSED:
+            if not answer.is_success:
                 yield self._sighting("missing-access", subject, owner, "UPDATE", row.data, answer)
+        yield from self._give_away(subject)
+
+    def _give_away(self, subject: Subject) -> Iterator[Sighting]:
+        """B makes a row of B's own A's; where that is no part of its key, by which it is found again."""
+        world = self.prober.worlds["B"]
+        own, theirs = world.row(subject), self.prober.worlds["A"].row(subject)
+        if own is None or theirs is None or own.found or own.match() == theirs.match():
+            return
+        allowed = {c.name for c in subject.relation.columns_for(world.actor.role, "UPDATE")}
+        for name in self.prober.links(subject):
+            if name not in allowed or name in subject.relation.key:
+                continue
+            change = {name: theirs.data.get(name)}
+            after = own.data | change
+            old = self._may(subject, world.actor, own.data, "UPDATE")
+            if old and self._may(subject, world.actor, after, "UPDATE", new=True):
+                continue
+            before = self._version(subject, own.data)
+            answer = self._send("PATCH", self._path(subject, own.data), world.actor, subject, change)
+            held = answer.status_code == _CONFLICT and "update or delete on" in answer.text
+            if (before and self._version(subject, own.data) != before) or held:
+                # held: only rows that refer to it held it back, and B can delete those first
+                yield self._sighting("owner-reassigned", subject, world.actor, "UPDATE", after, answer)
 
     def _forge(self, subject: Subject, actor: Actor, row: dict[str, Any]) -> Iterator[Sighting]:
         new = self.prober.anew(subject, row)
         if self._may(subject, actor, new, "INSERT", new=True):
             return
         answer = self._insert(subject, actor, new)
-        if answer.is_success or answer.status_code == 409:
+        if answer is not None and (answer.is_success or answer.status_code == _CONFLICT):
             yield self._sighting("forged-insert", subject, actor, "INSERT", new, answer)
 
-    def _insert(self, subject: Subject, actor: Actor, new: dict[str, Any]) -> httpx.Response:
+    def _insert(self, subject: Subject, actor: Actor, new: dict[str, Any]) -> httpx.Response | None:
+        """Ask for the row; it stands on the list before. Nothing, when it could not be told from others."""
         allowed = {
             c.name
             for c in subject.relation.columns_for(actor.role, "INSERT")
             if not c.generated and c.identity != "a"
         }
         allowed = allowed or {c.name for c in subject.relation.columns if not c.generated}
-        key = " and ".join(f'"{name}" = {literal(new.get(name))}' for name in subject.relation.key)
-        rows = json.loads(self.journal.read_text(encoding="utf-8"))
-        write(self.journal, [*rows, (subject.relation.sql, key)])
-        return self._send(
-            "POST",
-            f"/rest/v1/{subject.relation.name}",
-            actor,
-            subject,
-            {k: v for k, v in new.items() if k in allowed},
-        )
+        sent = {k: v for k, v in new.items() if k in allowed}
+        if (row := self._recognised(subject, sent)) is None:
+            why = "a row inserted through the Data API could not be told from others: not tried"
+            if (gap := Gap(subject.title, why, "say `plant:` with {mark} in a column")) not in self.gaps:
+                self.gaps.append(gap)
+            return None
+        write(self.journal, [*listed(self.journal), row])
+        return self._send("POST", f"/rest/v1/{subject.relation.name}", actor, subject, sent)
+
+    def _recognised(self, subject: Subject, sent: dict[str, Any]) -> Row | None:
+        """What will be true of the new row alone: made-up values in it, or the id of a planted user."""
+        relation = subject.relation
+        users = {world.user for world in self.prober.worlds.values()}
+        ours = []
+        for name, value in sent.items():
+            column = relation.column(name)
+            made = isinstance(value, str) and (f"probe-{self.prober.mark}-" in value or value in users)
+            if column is not None and made:
+                ours.append(f"t.{column.sql} = {literal(value)}")
+        key = [c for name in relation.key if (c := relation.column(name))]
+        if key and all(c.base == "uuid" and c.name in sent for c in key):
+            row = Row(
+                f"{relation.sql} as t", " and ".join(f"t.{c.sql} = {literal(sent[c.name])}" for c in key)
+            )
+            # made up a moment ago: but the key of another table's row would be somebody's
+            return None if there(self.prober.session.connection, row) and not ours else row
+        return Row(f"{relation.sql} as t", " and ".join(ours)) if ours else None
 
     def _harm(self, subject: Subject, actor: Actor, row: dict[str, Any]) -> Iterator[Sighting]:
         for method, command in (("PATCH", "UPDATE"), ("DELETE", "DELETE")):
@@ -188,7 +232,12 @@ class Caller:
         content = None if body is None else json.dumps(body)
         if content is not None:
             sent["Content-Type"] = "application/json"
-        return self.api.client.request(method, path, headers=sent, content=content)
+        answer = self.api.client.request(method, path, headers=sent, content=content)
+        if answer.is_server_error:
+            why = f"the Data API answered {method} with HTTP {answer.status_code}: that denies nothing"
+            if (gap := Gap(subject.title, why, "see its log")) not in self.gaps:
+                self.gaps.append(gap)
+        return answer
 
     def _sighting(
         self,
@@ -205,9 +254,7 @@ class Caller:
         saw = f"HTTP {answer.status_code}" + (
             f", {rows} rows" if request.method == "GET" else f" {answer.text[:120]}".rstrip()
         )
-        return Sighting(
-            kind, subject, actor, command, row, did, saw, row if kind == "forged-insert" else None
-        )
+        return Sighting(kind, subject, actor, command, row, did, saw, row if kind in _NEW_ROWS else None)
 
 
 def _rows(answer: httpx.Response) -> list[Any]:

@@ -15,11 +15,13 @@ import psycopg
 import yaml
 
 from harness.database import static_relations, static_roles
+from harness.database.beneath import hidden_tables
 from harness.database.catalogue import COMMANDS, Catalogue, Policy, Relation, read
 from harness.database.check import Options, check_connection
 from harness.database.declaration import Declaration, parse
 from harness.database.declare_rules import rules_of
 from harness.database.static_functions import MANAGED
+from harness.errors import ConfigurationError, Problem
 
 __all__ = ["declared_text"]
 
@@ -35,10 +37,15 @@ def declared_text(dsn: str, schemas: tuple[str, ...] = ()) -> str:
 
     Raises:
         psycopg.OperationalError: when it cannot be reached.
+        ConfigurationError: when there is no such schema.
     """
     with psycopg.connect(dsn) as connection:
         base = Declaration(schemas=schemas or ("public",))
         catalogue = read(connection, base.callers, base.service)
+        if absent := [name for name in base.schemas if name not in catalogue.schemas]:
+            there = ", ".join(name for name in catalogue.schemas if name not in MANAGED)
+            what = f"there is no schema {', '.join(absent)}"
+            raise ConfigurationError([Problem("--schema", what, f"there are: {there}")], title="declare")
         connection.rollback()
         extra = [role for role in catalogue.api_roles if role not in base.callers]
         data = _declared(catalogue, base.model_copy(update={"roles": tuple(extra)}))
@@ -48,7 +55,7 @@ def declared_text(dsn: str, schemas: tuple[str, ...] = ()) -> str:
             _opened(
                 catalogue, data, [f.object for f in report.found if f.rule == "function-leaks"], attempt
             )
-    return _text(data)
+    return _text(data, _beneath(catalogue, base, data))
 
 
 def _opened(catalogue: Catalogue, data: dict[str, Any], leaking: list[str], attempt: str) -> None:
@@ -73,9 +80,22 @@ def _opened(catalogue: Catalogue, data: dict[str, Any], leaking: list[str], atte
             entry["reveals"] = "anything"
 
 
-def _text(data: dict[str, Any]) -> str:
-    return _HEAD + yaml.safe_dump(
-        data, sort_keys=False, allow_unicode=True, width=100_000, default_flow_style=None
+def _beneath(catalogue: Catalogue, base: Declaration, data: dict[str, Any]) -> str:
+    """A word about views over tables that no exposed schema has: whose rows they show, they do not say."""
+    known = base.model_copy(update={"tables": dict.fromkeys(data.get("tables", {}))})
+    lines = []
+    views = [r for r in catalogue.relations if r.kind == "v" and r.title in data.get("tables", {})]
+    for relation in views:
+        if hidden := ", ".join(t.title for t in hidden_tables(catalogue, known, relation)):
+            lines.append(f"# {relation.title} shows rows of {hidden}: say whose (who: owner, by: …)\n")
+    return "".join(lines)
+
+
+def _text(data: dict[str, Any], more: str = "") -> str:
+    return (
+        _HEAD
+        + more
+        + yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=100_000, default_flow_style=None)
     )
 
 
@@ -188,11 +208,13 @@ def _view(base: Declaration, relation: Relation, held: dict[str, list[str]]) -> 
         who = {base.anonymous: "anyone", base.signed_in: "signed-in"}.get(role, role)
         if who == "anyone" or base.anonymous not in readers:
             rules.append({"who": who, "may": ["select"]})
-    found: dict[str, Any] = (
-        {"rules": rules[:1] if rules and rules[0]["who"] == "anyone" else rules}
-        if rules
-        else {"service_only": True}
-    )
+    if rules and rules[0]["who"] == "anyone":
+        rules = rules[:1]
+    for role, privileges in held.items():  # what may be written through it
+        who = {base.signed_in: "signed-in"}.get(role, role)
+        if may := [c.lower() for c in COMMANDS if c != "SELECT" and c in privileges and relation.updatable]:
+            rules.append({"who": who, "may": may})
+    found: dict[str, Any] = {"rules": rules} if rules else {"service_only": True}
     if relation.kind == "v" and not relation.invoker and rules:
         found["rights"] = "owner"
     return found

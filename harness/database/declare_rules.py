@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from harness.database.catalogue import COMMANDS, Catalogue, Policy, Relation
+from harness.database.catalogue import COMMANDS, Catalogue, Policy, Relation, quoted
 from harness.database.declaration import Declaration
 from harness.database.expressions import bare, calls, split
 from harness.database.static_functions import MANAGED
@@ -84,7 +84,7 @@ def _test(column: str | None, bucket: str | None) -> str:
     return (
         "(storage.foldername(name))[1] = auth.uid()::text"
         if column == "folder" and bucket
-        else f"{column}::text = auth.uid()::text"
+        else f"{quoted(column or '')}::text = auth.uid()::text"
     )
 
 
@@ -147,7 +147,7 @@ def _literally(value: str) -> Callable[[re.Match[str]], str]:
 def _qualified(relation: Relation, expression: str) -> str:
     alias = '"' + relation.name.replace('"', '""') + '"'
     for column in relation.columns:
-        expression = re.sub(
-            rf"(?<![.\w'\"]){re.escape(column.name)}(?![\w('\"])", f'{alias}."{column.name}"', expression
-        )
+        written = re.escape(quoted(column.name))  # as the database writes it
+        named = f"{alias}.{column.sql}".replace("\\", r"\\")
+        expression = re.sub(rf"(?<![.\w'\"]){written}(?![\w('\"])", named, expression)
     return expression

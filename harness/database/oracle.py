@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -130,7 +131,8 @@ def _member(declaration: Declaration, rule: Rule, by: str, actor: Actor) -> str:
         conditions.append(f"membership.{_quote(membership.role)}::text in ({roles})")
     if membership.where:
         conditions.append(f"({membership.where})")
-    table = ".".join(_quote(part.strip('"')) for part in membership.table.split(".", 1))
+    parts = re.findall(r'"((?:[^"]|"")*)"|([^."]+)', membership.table)
+    table = ".".join(_quote(in_quotes.replace('""', '"') or plain) for in_quotes, plain in parts)
     return f"exists (select from {table} membership where {' and '.join(conditions)})"
 
 

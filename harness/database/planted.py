@@ -17,12 +17,16 @@ class CannotPlant(Exception):
 
 @dataclass
 class Planted:
-    """A planted row: ``data`` as JSON; where it is (``table`` is its partition's oid)."""
+    """A planted row: ``data`` as JSON; where it is (``table`` is its partition's oid).
+
+    ``found``: it was there before, because nothing else fits; it is nobody's, and never to be removed.
+    """
 
     relation: Relation
     data: dict[str, Any]
     table: int
     ctid: str
+    found: bool = False
 
     def match(self) -> str:
         """A condition that is true of this row alone: by primary key, else by place."""
@@ -42,6 +46,8 @@ class World:
     rows: dict[tuple[int, str], Planted] = field(default_factory=dict)
     busy: set[int] = field(default_factory=set)
     host: World | None = None
+    promised: dict[int, dict[str, str]] = field(default_factory=dict)
+    """Keys of rows that are yet to be made, as another row refers to them already."""
 
     @property
     def user(self) -> str:

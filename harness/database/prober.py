@@ -73,8 +73,10 @@ class Prober(ProberBase):
             here = f"tableoid = {row.table} and ctid = {literal(row.ctid)}"
             inspect = f"select 1 from {subject.relation.sql} where {here}"
             outcome = self.session.attempt(actor, statement, inspect)
+            if outcome.raised and command == "UPDATE":  # a trigger may refuse what changes nothing
+                outcome = self._really(subject, actor, "true", inspect) or outcome
             touched = not outcome.sqlstate and not outcome.seen
-            if outcome.sqlstate.startswith("23"):
+            if outcome.held_back:
                 touched = self.passes(subject, actor, command, row.data)
             if touched or not outcome.sqlstate:
                 outcome = Outcome(int(touched))
@@ -247,10 +249,16 @@ class Prober(ProberBase):
         places = " or ".join(f"(tableoid = {p.table} and ctid = {literal(p.ctid)})" for p in others)
         return f"delete from {relation.sql} where {places}" if places else "select 1"
 
-    def owner(self, subject: Subject, row: Planted) -> Iterator[Sighting]:
-        """What the declaration lets A do with A's row works: otherwise the denials would prove nothing."""
-        actor = self.worlds["A"].actor
-        may = self.expected(subject, actor, row.data)
+    def owner(
+        self,
+        subject: Subject,
+        row: Planted,
+        actor: Actor | None = None,
+        commands: Sequence[str] = COMMANDS,
+    ) -> Iterator[Sighting]:
+        """What the declaration lets A (or ``actor``) do with a row works: else denials prove nothing."""
+        actor = actor or self.worlds["A"].actor
+        may = {k: v and k in commands for k, v in self.expected(subject, actor, row.data).items()}
         if may["SELECT"]:
             outcome, did = self.read(subject, actor, row)
             yield from self._promised("SELECT", subject, actor, row, outcome, did)
@@ -265,14 +273,16 @@ class Prober(ProberBase):
                 where = self._own(subject, actor, row)
                 statement = f"update {subject.relation.sql} set {column.sql} = {value} where {where}"
                 outcome = self.session.attempt(actor, statement)
+                if outcome.raised:  # a trigger may refuse what changes nothing
+                    outcome = self._really(subject, actor, where) or outcome
                 yield from self._promised("UPDATE", subject, actor, row, outcome, statement)
         if may["DELETE"]:
             statement = f"delete from {subject.relation.sql} where {self._own(subject, actor, row)}"
             outcome = self.session.attempt(actor, statement)
             yield from self._promised("DELETE", subject, actor, row, outcome, statement)
         new = self.anew(subject, row.data)
-        if self.expected(subject, actor, new, new=True)["INSERT"]:
-            outcome, did = self.insert(subject, actor, new)
+        if "INSERT" in commands and self.expected(subject, actor, new, new=True)["INSERT"]:
+            outcome, did = self._one_more(subject, actor, row, new)
             yield from self._promised("INSERT", subject, actor, row, outcome, did)
 
     def _own(self, subject: Subject, actor: Actor, row: Planted) -> str:

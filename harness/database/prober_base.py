@@ -14,7 +14,7 @@ from harness.database.findings import Found, Gap
 from harness.database.oracle import Actor, Subject, expectations, literal, record
 from harness.database.planted import Planted, World
 from harness.database.session import Outcome, Session
-from harness.database.synthesise import unique_columns
+from harness.database.synthesise import plausible, unique_columns
 
 __all__ = ["ProberBase", "Sighting"]
 
@@ -123,6 +123,19 @@ class ProberBase:
         free = [c for c in allowed if c.name not in bound and c.name not in self.links(subject)]
         return next(iter(free or allowed), None)
 
+    def _really(self, subject: Subject, actor: Actor, where: str, inspect: str = "") -> Outcome | None:
+        """An update that changes a text: the first one that no trigger refuses."""
+        bound = {n for c in subject.relation.constraints for n in c.columns} | set(self.links(subject))
+        for column in subject.relation.columns_for(actor.role, "UPDATE"):
+            if column.name in bound or column.category != "S" or column.generated or column.domain:
+                continue
+            value = literal(plausible(column, self.mark))
+            statement = f"update {subject.relation.sql} set {column.sql} = {value} where {where}"
+            outcome = self.session.attempt(actor, statement, inspect)
+            if not outcome.raised:
+                return outcome
+        return None
+
     def passes(
         self, subject: Subject, actor: Actor, command: str, row: dict[str, Any], *, new: bool = False
     ) -> bool:
@@ -221,6 +234,17 @@ class ProberBase:
         outcome = self.session.attempt(actor, statement, f"select {made}, {self._power(actor)}")
         given = {c.name: row.get(c.name) for c in columns}
         return outcome, f"insert into {relation.title} {values.shown(given, 3)}"
+
+    def _one_more(
+        self, subject: Subject, actor: Actor, row: Planted, new: dict[str, Any]
+    ) -> tuple[Outcome, str]:
+        """Insert ``new``; in place of ``row`` where there is a limit that it reaches."""
+        outcome, did = self.insert(subject, actor, new)
+        if outcome.refused:
+            gone = f"delete from {subject.relation.sql} where {row.match()} returning 1"
+            with self.session.altered(gone) as rows:
+                outcome = self.insert(subject, actor, new)[0] if rows else outcome
+        return outcome, did
 
     def _power(self, actor: Actor, *, accepted: bool = False) -> str:
         """An expression: the memberships that ``actor`` has in A's groups."""

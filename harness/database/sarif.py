@@ -21,46 +21,63 @@ def located(found: Iterable[Found], migrations: Path | None, root: Path | None =
     if migrations is None or not migrations.is_dir():
         return list(found)
     files = [
-        (p, p.read_text(encoding="utf-8", errors="replace").splitlines())
+        (p, _uncommented(p.read_text(encoding="utf-8", errors="replace")))
         for p in sorted(migrations.glob("*.sql"))
     ]
     if root is not None:
-        files = [(path.relative_to(root), lines) for path, lines in files]
+        files = [(path.relative_to(root), text) for path, text in files]
     return [replace(one, source=_place(one, files)) for one in found]
 
 
-def _place(one: Found, files: list[tuple[Path, list[str]]]) -> str:
+def _uncommented(text: str) -> str:
+    """The text with blanks for its comments: what they mention is not defined there."""
+    return re.sub(r"--[^\n]*", lambda comment: " " * len(comment[0]), text)
+
+
+def _place(one: Found, files: list[tuple[Path, str]]) -> str:
     for pattern in _patterns(one):
-        for path, lines in reversed(files):
-            for number in range(len(lines), 0, -1):
-                if pattern.search(lines[number - 1]):
-                    return f"{path}:{number}"
+        for path, text in reversed(files):
+            if places := [match.start() for match in pattern.finditer(text)]:
+                return f"{path}:{text.count(chr(10), 0, places[-1]) + 1}"
     return ""
 
 
 def _patterns(one: Found) -> list[re.Pattern[str]]:
-    """What a line that defines the object looks like; the narrowest first."""
+    """What a statement that defines the object looks like, on however many lines; the narrowest first."""
     found = []
-    if policy := re.match(r'policy "(.+)" on (.+)$', one.object):
-        found.append(re.compile(rf"\bpolicy\s+\"?{re.escape(policy[1])}\"?", re.I))
-    name = one.object
-    for word in ("function ", "bucket ", "sequence ", "publication ", "schema ", "role "):
-        name = name.removeprefix(word)
-    bare = re.split(r"[(,]", name)[0].rpartition(".")[2].strip('"')
-    if one.object.startswith("function "):
-        found.append(re.compile(rf"\bfunction\s+(\w+\.)?\"?{re.escape(bare)}\"?\s*\(", re.I))
+    policy = re.match(r'policy "(.+)" on (.+)$', one.object)
+    if policy:
+        found.append(rf"\b(create|alter)\s+policy\s+{_name(policy[1])}\s+on\s+{_title(policy[2])}")
+    elif one.object.startswith("function "):
+        title = one.object.removeprefix("function ").partition("(")[0]
+        found.append(rf"\b(function|procedure)\s+{_title(title)}\s*\(")
     elif one.object.startswith("bucket "):
-        found.append(re.compile(rf"'{re.escape(bare)}'", re.I))
-    elif not policy:
-        found.append(
-            re.compile(rf"\b(table|view)\s+(if\s+not\s+exists\s+)?(\w+\.)?\"?{re.escape(bare)}\"?\b", re.I)
-        )
-    if one.table:
-        table = one.table.rpartition(".")[2].strip('"')
-        found.append(
-            re.compile(rf"\b(table|view)\s+(if\s+not\s+exists\s+)?(\w+\.)?\"?{re.escape(table)}\"?\b", re.I)
-        )
-    return found
+        found.append(rf"'{re.escape(one.object.removeprefix('bucket '))}'")
+    elif word := re.match(r"(sequence|publication|schema|role) (.+)$", one.object):
+        found.append(rf"\b{word[1]}\s+(if\s+not\s+exists\s+)?{_title(word[2])}")
+    else:
+        found.append(_relation(one.object.partition(",")[0]))
+    if one.table and not one.table.startswith("bucket "):
+        found.append(_relation(one.table))
+    return [re.compile(text, re.I) for text in found]
+
+
+def _relation(title: str) -> str:
+    return rf"\b(table|view)\s+(if\s+(not\s+)?exists\s+)?(only\s+)?{_title(title)}"
+
+
+def _title(title: str) -> str:
+    """schema.name as statements write it; what is in `public` needs no schema."""
+    parts = [part.strip('"') for part in re.findall(r'"(?:[^"]|"")*"|[^."]+', title)]
+    if len(parts) < 2:
+        return _name(title.strip('"'))
+    schema = rf"{_name(parts[0])}\s*\.\s*"
+    return (rf"({schema})?" if parts[0] == "public" else schema) + _name(parts[-1])
+
+
+def _name(name: str) -> str:
+    """The whole name, quoted or not: no other that begins or ends like it."""
+    return rf'(?<![\w$"])"?{re.escape(name)}"?(?![\w$"])'
 
 
 def sarif(report: Report) -> dict[str, Any]:
@@ -113,5 +130,6 @@ def write_json(report: Report, path: Path) -> None:
         "gaps": [vars(gap) for gap in report.gaps],
         "tables": report.tables,
         "probes": report.probes,
+        "writes": report.writes,
     }
     path.write_text(redact(json.dumps(data, indent=2)) + "\n", encoding="utf-8")

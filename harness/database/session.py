@@ -12,9 +12,18 @@ import psycopg
 from harness.database.declaration import Declaration
 from harness.database.oracle import Actor, literal
 
-__all__ = ["Outcome", "Session"]
+__all__ = ["CannotBecome", "Outcome", "Session", "raise_if_lost"]
 
 REFUSED = "42501"
+_RAISED = ("P0001", "PT")
+"""What functions and triggers raise on purpose; PostgREST makes HTTP answers of PTxxx."""
+
+
+class CannotBecome(Exception):
+    """The connection may not become the caller: whatever is refused then, proves nothing."""
+
+
+_SETTING_ROLES = ("check_role", "call_string_check_hook")
 _OUTAGES = ("57P01", "57P02", "57P03", "08")
 
 
@@ -25,19 +34,35 @@ class Outcome:
     rows: int = 0
     sqlstate: str = ""
     message: str = ""
+    source: str = ""
+    """The server's function that ended it: the same in every language."""
     result: list[Any] = field(default_factory=list)
     seen: list[Any] = field(default_factory=list)
     """What was looked at afterwards, with full rights, before it was undone."""
 
     @property
     def refused(self) -> bool:
-        """Whether privileges or policies refused it."""
-        return self.sqlstate == REFUSED
+        """Whether privileges, policies, or a function or trigger on purpose, refused it."""
+        return self.sqlstate == REFUSED or self.raised
+
+    @property
+    def held_back(self) -> bool:
+        """Whether a constraint or a publication held it back: the policies have yet to be asked."""
+        return self.sqlstate.startswith("23") or self.source == "CheckCmdReplicaIdentity"
+
+    @property
+    def raised(self) -> bool:
+        """Whether a function or a trigger refused it on purpose."""
+        return self.sqlstate.startswith(_RAISED)
 
     @property
     def policy_error(self) -> bool:
-        """Whether something in a policy or function broke, rather than refused."""
-        return self.sqlstate[:2] in ("42", "22", "21", "54", "53", "2F") and not self.refused
+        """Whether something in a policy, function or trigger broke, rather than refused.
+
+        Any error does that is neither a refusal, nor a time-out, nor a constraint (those are looked at
+        after the policies).
+        """
+        return bool(self.sqlstate) and not (self.refused or self.interrupted or self.held_back)
 
     @property
     def interrupted(self) -> bool:
@@ -72,6 +97,7 @@ class Session:
 
         Raises:
             psycopg.OperationalError: when the connection is lost.
+            CannotBecome: when the connection may not become ``actor``.
         """
         self.count += 1
         identity = statement_identity(self.declaration, actor)
@@ -102,7 +128,7 @@ class Session:
         try:
             rows: list[Any] | None = self.connection.execute(change.encode()).fetchall()
         except psycopg.Error as error:
-            _raise_if_lost(error)
+            raise_if_lost(error)
             rows = None
             self.connection.execute(b"rollback to savepoint variant")
         self.connection.execute(b"savepoint probe")  # the inner one: what it undoes ends here
@@ -122,22 +148,33 @@ class Session:
                 seen = cursor.fetchall() if cursor.description else []
             return Outcome(rows, result=result, seen=seen)
         except psycopg.Error as error:
-            _raise_if_lost(error)
+            raise_if_lost(error)
             message = (error.diag.message_primary or str(error)).strip()
-            return Outcome(sqlstate=error.diag.sqlstate or "XX000", message=message)
+            if error.diag.source_function in _SETTING_ROLES and not error.diag.context:
+                raise CannotBecome(message) from None
+            source = error.diag.source_function or ""
+            return Outcome(sqlstate=error.diag.sqlstate or "XX000", message=message, source=source)
 
 
 def statement_identity(declaration: Declaration, actor: Actor) -> str:
     """SQL that makes the session's claims those of ``actor``."""
     settings = {"request.jwt.claims": actor.token, "request.jwt.claim.sub": actor.user or ""}
-    settings |= {
-        name: value.replace("{user}", actor.user or "") for name, value in declaration.settings.items()
-    }
+    if actor.user is None:  # the application makes its settings for signed-in callers: no others have them
+        settings = dict.fromkeys(declaration.settings, "") | settings
+    else:
+        settings |= {
+            name: value.replace("{user}", actor.user) for name, value in declaration.settings.items()
+        }
     calls = ", ".join(f"set_config({literal(k)}, {literal(v)}, true)" for k, v in settings.items())
     return f"select {calls}"
 
 
-def _raise_if_lost(error: psycopg.Error) -> None:
+def raise_if_lost(error: psycopg.Error) -> None:
+    """Raise psycopg.OperationalError when ``error`` means that the connection is gone, and only then.
+
+    A lock that is not to be had, or a time-out, is psycopg's OperationalError as well: the server still
+    answers.
+    """
     state = error.diag.sqlstate or ""
     if not state or state.startswith(_OUTAGES):
         raise psycopg.OperationalError(str(error)) from error

@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 import itertools
+import json
 import random
 import re
 import uuid
 from collections.abc import Iterator
 
 from harness.database.catalogue import Catalogue, Column, Constraint, Relation
+from harness.database.patterns import from_like, from_regex, patterns_in
 
-__all__ = ["candidates", "constants", "fresh", "partition_values", "plausible", "unique_columns"]
+__all__ = [
+    "alternatives",
+    "candidates",
+    "constants",
+    "constraint_called",
+    "fresh",
+    "partition_values",
+    "plausible",
+    "unique_columns",
+]
 
 _BY_BASE = {
     "json": "{}",
@@ -69,6 +80,7 @@ _POOL = (
     '{"a": 1}',
 )
 _LITERAL = re.compile(r"'((?:[^']|'')*)'")
+_ENDS = re.compile(r"(^|_)(ends?|until|expir\w*|valid_(to|till)|deadline|due)(_|$)", re.I)
 _NUMBER = re.compile(r"(?<![\w'.])(-?\d+(?:\.\d+)?)(?![\w'.])")
 
 
@@ -86,7 +98,25 @@ def plausible(column: Column, mark: str, *, unique: bool = False) -> str:
     if column.category == "N":
         most = {"int2": 30_000, "numeric": 9}.get(column.base, 2_000_000_000)
         return str(random.randrange(most // 2, most)) if unique else "1"  # noqa: S311 - no secret
+    if column.base in ("date", "timestamp", "timestamptz") and _ENDS.search(column.name):
+        return "2100-01-15 12:00:00+00"  # what has expired proves nothing of what is still to be had
+    if unique and column.category in ("D", "R") and column.base not in ("interval", "time", "timetz"):
+        return _span(column) if column.category == "R" else _day()
     return _special(column) or _BY_BASE.get(column.base) or _BY_CATEGORY.get(column.category, "a")
+
+
+def _day() -> str:
+    """A day that hardly anything else is about."""
+    return f"{random.randrange(2030, 2090)}-{random.randrange(1, 13):02}-{random.randrange(1, 28):02}"  # noqa: S311
+
+
+def _span(column: Column) -> str:
+    """A short range that hardly overlaps with another."""
+    if column.base.startswith(("int", "num")):
+        start = random.randrange(10**6, 10**9)  # noqa: S311 - no secret
+        return f"[{start},{start + 1})"
+    day = _day()
+    return f"[{day},{day[:-2]}{int(day[-2:]) + 1:02})"
 
 
 def _special(column: Column) -> str:
@@ -114,20 +144,26 @@ def constants(text: str) -> list[str]:
 
 def candidates(
     catalogue: Catalogue, relation: Relation, constraint: str, datatype: str, owner: str, mark: str
-) -> Iterator[dict[str, str]]:
+) -> Iterator[dict[str, str | None]]:
     """Values to try after a check refused a row: by column, the likeliest first."""
     check = next((c for c in relation.constraints if c.name == constraint), None)
+    linked = {name for c in relation.constraints if c.kind == "f" for name in c.columns}
     if check is not None:
-        linked = {name for c in relation.constraints if c.kind == "f" for name in c.columns}
         columns = [c for c in relation.columns if c.name in check.columns and not c.generated]
-        columns = [c for c in columns if c.name not in linked and c.base != "uuid"] or columns
-        texts = [check.text or ""]
+        yield from _without(columns)
+        columns = [c for c in columns if c.name not in linked and c.base != "uuid"]
+        texts = [
+            c.text or ""
+            for c in relation.constraints
+            if c.kind == "c" and set(c.columns) & set(check.columns)
+        ]
     else:
         columns = [
             c for c in relation.columns if c.domain and c.domain.rpartition(".")[2].strip('"') == datatype
         ]
         texts = [text for c in columns for text in catalogue.domains.get(c.domain or "") or ()]
-    pools = {c.name: list(_pool(c, " ".join(texts), owner, mark)) for c in columns}
+    day = _day()
+    pools = {c.name: list(dict.fromkeys(_pool(c, " ".join(texts), owner, mark, day))) for c in columns}
     for name, pool in pools.items():
         for value in pool:
             yield {name: value}
@@ -136,7 +172,40 @@ def candidates(
             yield {first: one, second: other}
 
 
-def _pool(column: Column, text: str, owner: str, mark: str) -> Iterator[str]:
+def _without(columns: list[Column]) -> Iterator[dict[str, str | None]]:
+    """Nothing in some of the columns that may be empty: "exactly one of these"."""
+    free = [c.name for c in columns if not c.not_null]
+    if len(columns) > 1:
+        for kept in (*free, None):
+            if change := dict.fromkeys(name for name in free if name != kept):
+                yield change
+
+
+def alternatives(
+    catalogue: Catalogue, relation: Relation, names: list[str], owner: str, mark: str
+) -> Iterator[dict[str, str | None]]:
+    """Other values for columns whose values somebody has already: at most a few dozen."""
+    linked = {name for c in relation.constraints if c.kind == "f" for name in c.columns}
+    columns = [c for n in names if (c := relation.column(n)) and n not in linked and not c.generated]
+    pools = {}
+    for column in columns:
+        checks = [c.text or "" for c in relation.constraints if c.kind == "c" and column.name in c.columns]
+        checks += catalogue.domains.get(column.domain or "") or []
+        pools[column.name] = list(_pool(column, " ".join(checks), owner, mark, _day())) if checks else []
+    for turn in range(48):
+        change: dict[str, str | None] = {}
+        for column in columns:
+            pool = pools[column.name] or column.labels or []
+            made = pool[turn] if turn < len(pool) else None
+            if made is None and not pool:
+                made = "false" if column.category == "B" else plausible(column, mark, unique=True)
+            if made is not None:
+                change[column.name] = made
+        if change:
+            yield change
+
+
+def _pool(column: Column, text: str, owner: str, mark: str, day: str) -> Iterator[str]:
     found = constants(text)
     if column.labels:
         yield from column.labels
@@ -151,15 +220,18 @@ def _pool(column: Column, text: str, owner: str, mark: str) -> Iterator[str]:
                 )
         yield from ("1", "0", "-1", "100")
     elif column.category == "D":
-        yield from ("2026-01-01", "2026-06-01", "2100-01-01", "1990-01-01")
+        yield from (f"{day} 08:00", f"{day} 09:00", "2026-01-01", "2026-06-01", "2100-01-01", "1990-01-01")
+    elif column.base in ("json", "jsonb"):
+        yield from _documents(found)
     elif column.category == "B":
         yield from ("true", "false")
     elif column.category == "A":
         yield from ("{}", "{1}", "{a}", f"{{{owner}}}")
         yield from (f'{{"{value}"}}' for value in found)
     elif column.category == "R":
-        yield from ("[1,2)", "[2026-01-01,2026-01-02)")
+        yield from (_span(column), "[1,2)", "[2026-01-01,2026-01-02)")
     else:
+        yield from _from_patterns(text)
         lengths = [int(value) for value in found if value.isdigit() and 0 < int(value) <= 2000]
         yield from found
         yield from (
@@ -171,24 +243,22 @@ def _pool(column: Column, text: str, owner: str, mark: str) -> Iterator[str]:
         yield from (("a" * length) for length in lengths)
         yield from (("1" * length) for length in lengths)
         yield from (("A" * length) for length in lengths)
-        yield from _from_pattern(found)
         yield from _POOL
 
 
-def _from_pattern(found: list[str]) -> Iterator[str]:
-    """A text for each of the simple regular expressions among ``found``."""
-    for pattern in found:
-        if not pattern.startswith("^"):
-            continue
-        made = ""
-        body = pattern.strip("^$")
-        for part in re.findall(r"(\[[^\]]+\]|\\d|\\w|\\.|.)(\{(\d+)(?:,\d*)?\}|[+*?])?", body):
-            unit, times, least = part
-            sign = {"\\d": "1", "\\w": "a"}.get(unit, unit[-1])
-            if unit.startswith("["):
-                sign = next(iter(unit[1:].replace("^", "")), "a")
-            made += sign * (int(least) if least else 0 if times in ("*", "?") else 1)
-        yield made.replace("(", "").replace(")", "")
+def _from_patterns(text: str) -> Iterator[str]:
+    """Some texts for each pattern that the checks in ``text`` compare with, different each time."""
+    for kind, pattern in patterns_in(text):
+        made = from_like if kind == "like" else from_regex
+        yield from dict.fromkeys(value for _ in range(12) if (value := made(pattern)))
+
+
+def _documents(found: list[str]) -> Iterator[str]:
+    """JSON that has the keys which a check names."""
+    values: tuple[object, ...] = (1, "a", {}, [])
+    yield from (json.dumps(dict.fromkeys(found, value)) for value in values)
+    yield from (json.dumps({key: value}) for key in found for value in (1, "a"))
+    yield from ("{}", "[]")
 
 
 def partition_values(catalogue: Catalogue, relation: Relation) -> Iterator[dict[str, str]]:

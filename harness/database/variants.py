@@ -50,6 +50,8 @@ def tried(prober: Prober, subject: Subject) -> Iterator[Sighting]:
 def _texts(prober: Prober, subject: Subject) -> list[str]:
     catalogue = prober.catalogue
     found = [f"{rule.where or ''} {rule.check or ''}" for rule in subject.rules]
+    groups = [prober.declaration.memberships.get(rule.of or "") for rule in subject.rules]
+    found += dict.fromkeys(group.where for group in groups if group and group.where)
     for policy in catalogue.policies_of(subject.relation):
         found.append(f"{policy.using or ''} {policy.check or ''}")
         for oid in policy.functions:
@@ -113,7 +115,12 @@ def _changes(planted: Planted, text: str) -> Iterator[tuple[str, str]]:
         ):
             continue
         now = planted.data.get(column.name)
-        for value in _values(column, now, text, linked=column.name in keys):
+        checks = " ".join(
+            c.text or "" for c in relation.constraints if c.kind == "c" and c.columns == [column.name]
+        )
+        others = [v for v in constants(checks) if v not in _near(column.name, text) and v != now][:1]
+        wished = [*_values(column, now, text, linked=column.name in keys)]
+        for value in [*wished, *(others if column.category == "S" else ())]:
             shown = "null" if value is None else str(value)
             change = (
                 f"update {relation.sql} t set {column.sql} = {literal(value)} where {here}"

@@ -6,48 +6,35 @@ whatever the rules say of owners and members is true of A and false of B, withou
 
 from __future__ import annotations
 
+import contextlib
 import re
 import uuid
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 
-import psycopg
-
-from harness.database.catalogue import Catalogue, Column, Constraint, Relation
+from harness.database.catalogue import Catalogue, Relation
 from harness.database.declaration import Declaration
 from harness.database.oracle import Actor, Subject, literal
 from harness.database.planted import CannotPlant, Planted, World, as_text
-from harness.database.synthesise import (
-    candidates,
-    constants,
-    constraint_called,
-    fresh,
-    partition_values,
-    plausible,
-    unique_columns,
-)
+from harness.database.row_maker import RowMaker
+from harness.database.row_values import WHOLE
+from harness.database.static_functions import MANAGED
+from harness.database.synthesise import constants, fresh, plausible
 
 __all__ = ["Planter", "weak_roles"]
 
-_TRIES = 400
-_WHOLE = "to_jsonb(t.*), t.tableoid::bigint, t.ctid::text"
-_USER_NAMES = re.compile(r"(^|_)(user|owner|author|creator|created_by|uid)(_id)?$")
-
 
 @dataclass
-class Planter:
+class Planter(RowMaker):
     """Plants through ``connection``, whose role bypasses row level security."""
 
-    connection: psycopg.Connection[Any]
-    catalogue: Catalogue
-    declaration: Declaration
-    subjects: list[Subject]
-    mark: str
-    mending: str = ""
+    declaration: Declaration = field(default_factory=Declaration)
+    subjects: list[Subject] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.users = self.catalogue.by_title.get(self.declaration.users or "")
+        if self.users is None and self.declaration.users not in (None, "auth.users"):
+            raise CannotPlant(f"there is no table of users {self.declaration.users}")
         self.by_relation = {
             subject.relation.oid: subject for subject in self.subjects if not subject.bucket
         }
@@ -76,13 +63,16 @@ class Planter:
                 yield (relation.oid, membership.role), max(dict.fromkeys(everyone), key=everyone.count)
             for column in relation.columns:
                 found = re.search(
-                    rf"\b{column.name}\b\W*(?:::\w+\W*)?=\W*'([^']+)'", membership.where or ""
+                    rf"\b{re.escape(column.name)}\b\W*(?:::\w+\W*)?(?:=|\bin\b)\W*'([^']+)'",
+                    membership.where or "",
                 )
                 if found:
                     yield (relation.oid, column.name), found[1]
-                elif column.base == "bool" and re.search(rf"\b{column.name}\b", membership.where or ""):
+                elif column.base == "bool" and re.search(
+                    rf"\b{re.escape(column.name)}\b", membership.where or ""
+                ):
                     yield (relation.oid, column.name), "true"
-                elif re.search(rf"\b{column.name}\b is not null", membership.where or "", re.I):
+                elif re.search(rf"\b{re.escape(column.name)}\b is not null", membership.where or "", re.I):
                     yield (relation.oid, column.name), plausible(column, self.mark)
 
     # --- worlds -------------------------------------------------------------------------------------
@@ -94,6 +84,7 @@ class Planter:
             CannotPlant: when the user cannot be made.
         """
         world = World(Actor(name, role, user or str(uuid.uuid4())))
+        self.worlds.append(world)
         if self.users is None:
             return world
         self.act(world)
@@ -108,9 +99,23 @@ class Planter:
         if column is not None and column.base == "uuid":
             values[key] = world.user
         row = self.insert(self.users, world, values)
-        world.actor = Actor(name, role, as_text(row.data[key]))
+        if row.found:
+            raise CannotPlant(f"{self.users.title}: no user of our own fits beside those who are there")
+        claims = {"email": row.data["email"]} if row.data.get("email") else {}
+        world.actor = Actor(name, role, as_text(row.data[key]), claims)
         world.rows[self.users.oid, ""] = row
         return world
+
+    def stranger(self) -> World:
+        """A user who has nothing to do with anybody: whom a row needs that leads to two different users."""
+        known = next((world for world in self.worlds if world.actor.name == "stranger"), None)
+        if known is not None:
+            return known
+        acting = next((world for world in reversed(self.worlds) if world.busy), None)
+        made = self.world("stranger", self.declaration.signed_in)
+        if acting is not None:
+            self.act(acting)
+        return made
 
     def act(self, world: World) -> None:
         """Triggers and defaults that ask who is calling shall see the world's user."""
@@ -133,6 +138,15 @@ class Planter:
         else:
             self.ensure(world, subject.relation)
         return world.rows[subject.key]
+
+    def surroundings(self, world: World) -> None:
+        """Rows of what the subjects' conditions and views look at, declared or not, where they can be made.
+
+        A private table of members, say: without a row in it nobody would be let in.
+        """
+        for relation in surroundings(self.catalogue, self.declaration, self.subjects):
+            with contextlib.suppress(CannotPlant):
+                self.ensure(world, relation)
 
     def filled(self, world: World, subject: Subject) -> dict[str, str]:
         """The subject's fixed values, with the world's user, folder and mark in them."""
@@ -169,147 +183,40 @@ class Planter:
             subject = self.by_relation.get(relation.oid)
             fixed = self.filled(world, subject) if subject else {}
             planted = self.insert(relation, world, fixed)
+            if planted.found:
+                self.shared.setdefault(relation.oid, planted)
         finally:
             world.busy.discard(relation.oid)
         world.rows[relation.oid, ""] = planted
         return planted
 
-    # --- one row ------------------------------------------------------------------------------------
-
-    def insert(self, relation: Relation, world: World, fixed: dict[str, str]) -> Planted:
-        """Insert a row with ``fixed`` values, mending it until the database takes it."""
-        if not relation.table:
-            raise CannotPlant(f"{relation.title} is no table")
-        values = self._values(relation, world, fixed)
-        tried: dict[str, Iterator[dict[str, str]]] = {}
-        latest: dict[str, str | None] = values
-        for _ in range(_TRIES):
-            try:
-                with self.connection.transaction():
-                    return self._execute(relation, latest)
-            except psycopg.OperationalError:
-                raise
-            except psycopg.Error as error:
-                if error.diag.sqlstate == "23505" and (there := self._existing(relation, error, latest)):
-                    return there
-                latest = self._mended(relation, world, error, latest, tried)
-        raise CannotPlant(f"{relation.title}: no row that its constraints take, after {_TRIES} tries")
-
-    def _execute(self, relation: Relation, values: dict[str, str | None]) -> Planted:
-        names = [relation.column(name) for name in values]
-        columns = ", ".join(column.sql for column in names if column)
-        if columns:
-            body = (
-                f"({columns}) overriding system value values ({', '.join(map(literal, values.values()))})"
-            )
-        else:
-            body = "default values"
-        query = f"insert into {relation.sql} as t {body} returning {_WHOLE}"
-        row = self.connection.execute(query.encode()).fetchone()
-        if row is None:
-            raise CannotPlant(f"{relation.title}: a trigger swallowed the row")
-        return Planted(relation, *row)
-
-    def _values(self, relation: Relation, world: World, fixed: dict[str, str]) -> dict[str, str | None]:
-        values: dict[str, str | None] = dict(fixed)
-        for constraint in relation.constraints:
-            if constraint.kind == "f":
-                self._refer(relation, constraint, world, values)
-        unique = unique_columns(relation)
-        for column in relation.columns:
-            if column.name in values or column.generated or column.identity:
-                continue
-            if (relation.oid, column.name) in self.owners or self._is_user(column):
-                values[column.name] = world.user
-            elif (relation.oid, column.name) in self.prefer:
-                values[column.name] = self.prefer[relation.oid, column.name]
-            elif column.default is None and column.not_null:
-                values[column.name] = plausible(column, self.mark, unique=column.name in unique)
-            elif column.default is None and column.category == "S" and not column.domain:
-                values[column.name] = plausible(column, self.mark)
-        return values
-
-    def _is_user(self, column: Column) -> bool:
-        if column.default and re.search(r"\buid\(\)|jwt\(\)", column.default):
-            return True
-        return column.base == "uuid" and column.default is None and bool(_USER_NAMES.search(column.name))
-
-    def _refer(
-        self, relation: Relation, constraint: Constraint, world: World, values: dict[str, str | None]
-    ) -> None:
-        target = self.catalogue.by_oid.get(constraint.target or 0)
-        if target is None or all(name in values for name in constraint.columns):
-            return
-        optional = [c for name in constraint.columns if (c := relation.column(name)) and not c.not_null]
-        if target.oid == relation.oid or target.oid in world.busy:
-            if not optional:
-                raise CannotPlant(
-                    f"{relation.title}: {constraint.name} leads in a circle that no null breaks"
-                )
-            values.update({c.name: None for c in optional if c.name not in values})
-            return
-        try:
-            row = self.ensure(world, target)
-        except CannotPlant:
-            if not optional:
-                raise
-            values.update({c.name: None for c in optional if c.name not in values})
-            return
-        for name, there in zip(constraint.columns, constraint.target_columns, strict=True):
-            values.setdefault(name, as_text(row.data.get(there)))
-
-    def _existing(
-        self, relation: Relation, error: psycopg.Error, values: dict[str, str | None]
-    ) -> Planted | None:
-        """The row that was there already, such as a trigger made for this user."""
-        constraint = constraint_called(relation, error.diag.constraint_name)
-        if constraint is None or any(values.get(name) is None for name in constraint.columns):
-            return None
-        match = " and ".join(f"t.{_sql(name)} = {literal(values[name])}" for name in constraint.columns)
-        query = f"select {_WHOLE} from {relation.sql} t where {match}"
-        row = self.connection.execute(query.encode()).fetchone()
-        return Planted(relation, *row) if row else None
-
-    def _mended(
-        self,
-        relation: Relation,
-        world: World,
-        error: psycopg.Error,
-        values: dict[str, str | None],
-        tried: dict[str, Iterator[dict[str, str]]],
-    ) -> dict[str, str | None]:
-        """``values``, changed in the way that ``error`` asks for."""
-        diag = error.diag
-        name = diag.constraint_name or diag.column_name or "partition"
-        if diag.sqlstate == "23502" and (column := relation.column(diag.column_name or "")):
-            return values | {column.name: plausible(column, self.mark)}
-        if diag.sqlstate == "23514":
-            if name not in tried:
-                made: Iterable[dict[str, str]] = partition_values(self.catalogue, relation)
-                if diag.constraint_name:
-                    known = (diag.constraint_name, diag.datatype_name or "", world.user, self.mark)
-                    made = candidates(self.catalogue, relation, *known)
-                tried[name] = iter(list(made))
-            if (change := next(tried[name], None)) is not None:
-                self.mending = name
-                return values | change
-        odd = (diag.sqlstate or "").startswith("22") and self.mending in tried  # what was tried was odd
-        if odd and (change := next(tried[self.mending], None)) is not None:
-            return values | change
-        message = (diag.message_primary or str(error)).strip()
-        raise CannotPlant(f"{relation.title}: {message} [{diag.sqlstate}]")
-
     def refresh(self, world: World) -> None:
         """Look every row up again: triggers of later rows may have changed it."""
         for planted in world.rows.values():
-            query = f"select {_WHOLE} from {planted.relation.sql} t where {planted.match()}"
+            query = f"select {WHOLE} from {planted.relation.sql} t where {planted.match()}"
             row = self.connection.execute(query.encode()).fetchone()
             if row is not None:
                 planted.data, planted.table, planted.ctid = row
 
 
-def _sql(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
+def surroundings(catalogue: Catalogue, declaration: Declaration, subjects: list[Subject]) -> list[Relation]:
+    """Tables outside the platform's schemas that memberships, policies, their functions and views read."""
+    oids: set[int] = set()
+    titles = {membership.table for membership in declaration.memberships.values()}
+    for subject in subjects:
+        oids |= catalogue.reach(subject.relation)
+        for policy in catalogue.policies_of(subject.relation):
+            oids |= set(policy.relations)
+            called = [catalogue.function_by_oid.get(oid) for oid in policy.functions]
+            bodies = " ".join(f.body for f in called if f and f.schema not in MANAGED)
+            titles |= set(re.findall(r"\b\w+\.\w+\b", bodies))
+    return [
+        relation
+        for relation in catalogue.relations
+        if (relation.oid in oids or relation.title in titles)
+        and relation.table
+        and relation.schema not in MANAGED
+    ]
 
 
 def weak_roles(

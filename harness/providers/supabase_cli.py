@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -26,6 +27,15 @@ from harness.secrets import redact
 
 __all__ = ["SupabaseCli", "Target", "advisors", "asked_advisors", "migration_new", "push", "start", "stop"]
 
+_VARIABLES = {
+    "host": "PGHOST",
+    "port": "PGPORT",
+    "user": "PGUSER",
+    "password": "PGPASSWORD",
+    "dbname": "PGDATABASE",
+    "sslmode": "PGSSLMODE",
+    "sslrootcert": "PGSSLROOTCERT",
+}
 _SHORT_LIVED = {"BUN_JSC_useDFGJIT": "0", "BUN_JSC_useConcurrentGC": "0"}
 """The CLI is a Bun program that runs for half a second: to optimize it costs a third more than it saves."""
 
@@ -48,15 +58,19 @@ class Target:
 
     @classmethod
     def from_dsn(cls, dsn: str) -> Target:
-        """From a libpq connection string. TLS is demanded wherever the host is not loopback."""
-        parts = {key: str(value) for key, value in conninfo_to_dict(dsn).items()}
+        """From a libpq connection string, and libpq's variables for what it leaves out.
+
+        TLS is demanded wherever the host is not loopback.
+        """
+        given = {word: os.environ[name] for word, name in _VARIABLES.items() if os.environ.get(name)}
+        parts = given | {key: str(value) for key, value in conninfo_to_dict(dsn).items()}
         host = parts.get("host", "127.0.0.1")
         loopback = host in ("127.0.0.1", "::1", "localhost")
         return cls(
             host,
             int(parts.get("port", "5432")),
             parts.get("user", "postgres"),
-            parts.get("password", ""),
+            parts.get("password") or _from_passfile(parts),
             parts.get("dbname", "postgres"),
             parts.get("sslmode", "disable" if loopback else "verify-full"),
             parts.get("sslrootcert", ""),
@@ -74,6 +88,23 @@ class Target:
         """The line of a libpq password file for this database."""
         fields = (self.host, str(self.port), self.database, self.user, self.password)
         return ":".join(field.replace("\\", "\\\\").replace(":", "\\:") for field in fields) + "\n"
+
+
+def _from_passfile(parts: dict[str, str]) -> str:
+    """The password that libpq would find in its password file; empty without one."""
+    path = Path(parts.get("passfile") or os.environ.get("PGPASSFILE") or Path.home() / ".pgpass")
+    defaults = {"host": "127.0.0.1", "port": "5432", "dbname": "postgres", "user": "postgres"}
+    wanted = [parts.get(word, default) for word, default in defaults.items()]
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError):
+        return ""
+    for line in lines:
+        fields = [re.sub(r"\\(.)", r"\1", field) for field in re.findall(r"((?:\\.|[^:\\])*)(?::|$)", line)]
+        fits = all(field in ("*", want) for field, want in zip(fields, wanted, strict=False))
+        if len(fields) >= 5 and fits and not line.startswith("#"):
+            return fields[4]
+    return ""
 
 
 def push(target: Target, *, dry_run: bool = False) -> list[str]:

@@ -141,3 +141,16 @@ def test_probes_leave_nothing_behind(supabase_stack: Stack, database: Database) 
 
 def test_a_dead_data_api_is_no_pass(database_stack: Stack) -> None:
     assert rls.reads(database_stack).verdict == "unreachable"
+
+
+def test_a_weak_update_check_lets_b_give_a_row_away(supabase_stack: Stack, database: Database) -> None:
+    database.execute(
+        "grant update on public.conversations to authenticated;"
+        "create policy weak on public.conversations for update to authenticated"
+        f" using {OWN} with check (true);"
+        "create policy seen on public.conversations for select to authenticated using (true)"
+    )
+    report = rls._through_api(supabase_stack, "test", writes=True)
+    found = {(one.rule, one.object) for one in report.found}
+    assert ("owner-reassigned", 'policy "weak" on public.conversations') in found, report
+    assert database.execute("select count(*) from auth.users where email like 'probe-%'") == [(0,)]

@@ -1,0 +1,281 @@
+"""What the declaration promises must be seen to work for somebody: what nobody can try proves nothing.
+
+A rule that no planted user satisfies (a course that has expired, published posts where none is) would let a
+check pass in which every answer is a denial. So for each rule and command a planted user is looked for who
+may; A's row, and A's token, are given the values that the rule's own text names.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import re
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+from harness.database.catalogue import Column
+from harness.database.declaration import Rule
+from harness.database.findings import Gap
+from harness.database.oracle import Actor, Subject, literal, predicate, record
+from harness.database.planted import Planted
+from harness.database.prober import Prober, Sighting
+from harness.database.synthesise import constants, plausible
+
+__all__ = ["alike", "promised"]
+
+_CALLER = re.compile(r"\b(uid|jwt|email|role)\(\)|current_setting|current_user|session_user", re.I)
+_MOST = 60
+"""Variants of a row that are thought of for one subject."""
+Open = dict[tuple[int, str], Rule]
+
+
+def promised(prober: Prober, subject: Subject) -> Iterator[Sighting]:
+    """Try what rules promise to others than A, or of other rows; gaps for what nobody can try.
+
+    First with somebody whom that rule alone lets in: that A may by another rule proves nothing of this one.
+    """
+    row = prober.worlds["A"].row(subject)
+    if row is None or subject.heir or not subject.relation.table:
+        return
+    owner = prober.worlds["A"].actor
+    actors = [owner, *(a for a in prober.intruders if a.role in prober.catalogue.roles)]
+    actors += _claiming(owner, " ".join(f"{r.where or ''} {r.check or ''}" for r in subject.rules))
+    open_: Open = {(i, c): rule for i, rule in enumerate(subject.rules) for c in rule.may}
+    for alone in (True, False):
+        yield from _Search(prober, subject, row, actors, open_, alone).sightings()
+    for rule in {id(rule): rule for rule in open_.values()}.values():
+        what = ", ".join(c for (_, c), other in open_.items() if other is rule)
+        condition = f" where {rule.check or rule.where}" if rule.check or rule.where else ""
+        why = f"no planted user satisfies the rule for {rule.who}{condition}: {what} was never seen to work"
+        prober.gaps.append(Gap(subject.title, why, "say `plant:` so that somebody does"))
+
+
+@dataclass
+class _Search:
+    """Looks for those who satisfy what of the rules is still ``open``; ``alone``: by that rule only."""
+
+    prober: Prober
+    subject: Subject
+    row: Planted
+    actors: list[Actor]
+    open: Open
+    alone: bool
+
+    def sightings(self) -> Iterator[Sighting]:
+        """With A's row as it is; with settings; changed; with other rows changed."""
+        owner = self.actors[0]
+        for actor in self.actors:
+            closed = self.satisfied(actor, self.row.data)
+            if closed and actor is not owner:
+                yield from self.prober.owner(self.subject, self.row, actor, _commands(closed))
+        if self.open and (settings := _settings(self.row, self.open)):
+            with _made(self.prober, settings):
+                if closed := self.satisfied(owner, self.row.data):
+                    yield from self.prober.owner(self.subject, self.row, owner, _commands(closed))
+        if self.open:
+            yield from self.varied()
+        if self.open:
+            yield from self.around()
+
+    def satisfied(self, actor: Actor, row: dict[str, Any]) -> list[tuple[int, str]]:
+        """What of ``open`` ``actor`` may do with ``row``: it is no longer open."""
+        declaration, relation = self.prober.declaration, self.subject.relation
+        commands = {command for _, command in self.open}
+        mine: list[tuple[int, str]] = [
+            (i, c)
+            for i, rule in enumerate(self.subject.rules)
+            for c in rule.may
+            if c in commands and actor.role in declaration.roles_of(rule)
+        ]
+        if not set(mine) & set(self.open):
+            return []
+        tests = [
+            predicate(self.subject, self.subject.rules[i], declaration, actor, new=c == "insert")
+            for i, c in mine
+        ]
+        columns = ", ".join(f"coalesce(({test}), false)" for test in tests)
+        answers = self.prober.session.inside(actor, f"select {columns} from {record(relation, row)}")
+        true: list[tuple[int, str]] = [key for key, yes in zip(mine, answers, strict=True) if yes]
+        counted = Counter(command for _, command in true)
+        closed = [key for key in true if key in self.open and (counted[key[1]] == 1 or not self.alone)]
+        for key in closed:
+            del self.open[key]
+        return closed
+
+    @property
+    def text(self) -> str:
+        """The conditions that are still open."""
+        return " ".join(f"{rule.where or ''} {rule.check or ''}" for rule in self.open.values())
+
+    @property
+    def users(self) -> list[str]:
+        """Everybody's id."""
+        return [world.user for world in self.prober.worlds.values()]
+
+    def varied(self) -> Iterator[Sighting]:
+        """A's row is given what a condition asks for."""
+        named = {rule.by for rule in self.open.values() if rule.who == "owner" and rule.by}
+        for change in itertools.islice(_changes(self.row, self.text, self.users, named), _MOST):
+            for actor in self.actors:
+                try:
+                    closed = self.satisfied(actor, self.row.data | change)
+                except ValueError:  # no value for such a condition
+                    continue
+                if not closed:
+                    continue
+                with self.prober.session.altered(_update(self.row, change)) as rows:
+                    if not rows:  # the table does not take it
+                        self.open.update({key: self.subject.rules[key[0]] for key in closed})
+                        continue
+                    there = Planted(self.row.relation, *rows[0])
+                    for sighting in self.prober.owner(self.subject, there, actor, _commands(closed)):
+                        yield self.prober.judged(sighting)
+            if not self.open:
+                return
+
+    def around(self) -> Iterator[Sighting]:
+        """Other rows of A, at which a condition looks, are changed: a friendship that B accepts."""
+        others = [
+            (planted, change)
+            for planted in self.prober.worlds["A"].rows.values()
+            if planted is not self.row and planted.relation.title != self.prober.declaration.users
+            if planted.relation.name in self.text
+            for change in _changes(planted, self.text, self.users, _user_columns(self.prober, planted))
+        ]
+        for planted, change in others[:_MOST]:
+            with self.prober.session.altered(_update(planted, change)) as rows:
+                for actor in self.actors if rows else ():
+                    if closed := self.satisfied(actor, self.row.data):
+                        for sighting in self.prober.owner(self.subject, self.row, actor, _commands(closed)):
+                            yield self.prober.judged(sighting)
+            if not self.open:
+                return
+
+
+def _commands(closed: list[tuple[int, str]]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(command.upper() for _, command in closed))
+
+
+def _settings(row: Planted, open_: Open) -> dict[str, str]:
+    """Settings that would make the row the caller's: conditions compare columns with them."""
+    text = re.sub(r"::\w+|[()\"]", "", " ".join(f"{r.where or ''} {r.check or ''}" for r in open_.values()))
+    pairs = re.findall(r"(\w+) = current_setting\s*'([\w.]+)'", text)
+    return {setting: str(row.data[name]) for name, setting in pairs if row.data.get(name) is not None}
+
+
+@contextlib.contextmanager
+def _made(prober: Prober, settings: dict[str, str]) -> Iterator[None]:
+    """As if the application had made these settings."""
+    declaration = prober.session.declaration
+    merged = {"settings": {**declaration.settings, **settings}}
+    prober.session.declaration = declaration.model_copy(update=merged)
+    yield
+    prober.session.declaration = declaration
+
+
+def _claiming(actor: Actor, text: str) -> Iterator[Actor]:
+    """``actor`` with the claims that a condition asks for: the application alone can put them there."""
+    flat = re.sub(r"::\w+|[()]", "", text)
+    for path, value in re.findall(r"jwt\s*((?:->>?\s*'[^']+'\s*)+)=\s*'([^']*)'", flat):
+        claims: Any = value
+        for key in reversed(re.findall(r"'([^']+)'", path)):
+            claims = {key: claims}
+        yield replace(actor, claims=actor.claims | claims)
+
+
+def _user_columns(prober: Prober, planted: Planted) -> set[str]:
+    """Columns that lead to a user."""
+    users = prober.catalogue.by_title.get(prober.declaration.users or "")
+    links = [c for c in planted.relation.constraints if c.kind == "f" and users and c.target == users.oid]
+    return {name for link in links for name in link.columns}
+
+
+def _changes(row: Planted, text: str, users: list[str], named: set[str]) -> Iterator[dict[str, Any]]:
+    """Values that a condition may wish for: of one column, then of two. ``named`` columns lead to users."""
+    relation = row.relation
+    bound = {n for c in relation.constraints if c.kind in ("p", "f") for n in c.columns}
+    wished = {
+        column.name: list(_wished(column, row.data.get(column.name), text))
+        for column in relation.columns
+        if re.search(rf"\b{re.escape(column.name)}\b", text)
+        and not column.generated
+        and column.name not in bound
+    }
+    for column in relation.columns:
+        if column.name in named:
+            wished[column.name] = list(users)
+        elif column.name in wished and column.category == "A":
+            wished[column.name] += [[user] for user in users]
+    for name, values in wished.items():
+        yield from ({name: value} for value in values)
+    for one, other in itertools.combinations(wished, 2):
+        yield from ({one: a, other: b} for a, b in itertools.product(wished[one], wished[other]))
+
+
+def _wished(column: Column, now: Any, text: str) -> Iterator[Any]:
+    if column.category == "B":
+        yield not now
+    elif column.category == "D":
+        yield from ("infinity", "-infinity")
+    elif column.category == "N":
+        for number in constants(text):
+            if re.fullmatch(r"-?\d+", number):
+                yield from (int(number), int(number) + 1, int(number) - 1)
+    elif column.category == "S" or column.labels:
+        yield from (value for value in constants(text) if not column.labels or value in column.labels)
+    if not column.not_null:
+        yield plausible(column, "promise") if now is None else None
+
+
+def _written(value: Any) -> str | None:
+    if isinstance(value, list):
+        return "{" + ",".join(map(str, value)) + "}"
+    return None if value is None else str(value)
+
+
+def _update(row: Planted, change: dict[str, Any]) -> str:
+    pairs = ", ".join(
+        f"{c.sql} = {literal(_written(v))}"
+        for name, v in change.items()
+        if (c := row.relation.column(name))
+    )
+    here = f"t.tableoid = {row.table} and t.ctid = {literal(row.ctid)}"
+    return (
+        f"update {row.relation.sql} t set {pairs} where {here}"
+        " returning to_jsonb(t.*), t.tableoid::bigint, t.ctid::text"
+    )
+
+
+def alike(prober: Prober, subject: Subject) -> Gap | None:
+    """Why the rows of A and B cannot tell a leak from what is allowed; nothing, when they can."""
+    worlds = prober.worlds
+    a, b = worlds["A"].row(subject), worlds["B"].row(subject)
+    personal = [r for r in subject.rules if _personal(r)]
+    if a is None or b is None or not personal or not subject.relation.table or subject.heir:
+        return None
+    hint = "say `plant:` so that they differ ({mark}, {number})"
+    if a.found or b.found or a.match() == b.match():
+        return Gap(subject.title, "user A and user B have no row of their own: no other value fits", hint)
+    for rule in personal:
+        same = rule.by and rule.by != "folder" and a.data.get(rule.by) == b.data.get(rule.by)
+        if same and (rule.who == "members" or str(a.data.get(rule.by or "")) == worlds["A"].user):
+            why = f"the rows of user A and user B have the same {rule.by}: both are in one group"
+            return Gap(subject.title, why, hint)
+    shared = {row.relation.oid for world in worlds.values() for row in world.rows.values() if row.found}
+    if shared & {c.target for c in subject.relation.constraints if c.kind == "f"}:
+        asked = tuple(rule for rule in personal if rule.where)
+        alone = Subject(subject.relation, asked, subject.title, bucket=subject.bucket)
+        open_: Open = {(i, c): r for i, r in enumerate(asked) for c in r.may if c != "insert"}
+        if _Search(prober, alone, a, [], open_, alone=False).satisfied(worlds["B"].actor, a.data):
+            why = "user A and user B share a row that theirs lead to, and B may do with A's what A may"
+            return Gap(subject.title, why, hint)
+    return None
+
+
+def _personal(rule: Rule) -> bool:
+    """Whether a rule tells one user from another."""
+    return rule.who in ("owner", "members") or bool(
+        _CALLER.search(f"{rule.where or ''} {rule.check or ''}")
+    )
