@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import pytest
 from docker.errors import NotFound
 
+from harness.errors import DeployError
 from harness.providers.docker import engine
 
 
@@ -52,3 +53,22 @@ def test_a_container_that_does_not_run_is_not_waited_for(
     questions = asked(monkeypatch, {"/health/live": 200})
     assert not engine._answers(handle)  # type: ignore[arg-type]
     assert questions == []
+
+
+class _Busy:
+    """A container whose engine loses the first answers."""
+
+    name = "gateway"
+
+    def __init__(self, *answers: tuple[int, bytes]) -> None:
+        self.answers = list(answers)
+
+    def exec_run(self, _: list[str]) -> tuple[int, bytes]:
+        return self.answers.pop(0)
+
+
+def test_an_answer_that_an_engine_lost_is_asked_for_again() -> None:
+    assert engine._told_inside(_Busy((0, b""), (0, b'{"user": "1:1"}')), "") == {"user": "1:1"}  # type: ignore[arg-type]
+    assert engine._told_inside(_Busy((1, b"no such user")), "") == {}  # type: ignore[arg-type]
+    with pytest.raises(DeployError, match="does not arrive"):
+        engine._told_inside(_Busy(*[(0, b"")] * 3), "")  # type: ignore[arg-type]

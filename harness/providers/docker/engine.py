@@ -253,8 +253,7 @@ class Engine:
     def confinement(self) -> dict[str, Any]:
         """How the serving container is held: its user, whether it can write to its root, its flags."""
         handle = self._required(Slot.CURRENT)
-        status, output = handle.exec_run(["python", "-c", _CONFINED])
-        seen = dict(json.loads(output)) if status == 0 and isinstance(output, bytes) else {}
+        seen = _told_inside(handle, _CONFINED)
         host = handle.attrs["HostConfig"]
         return {
             **seen,
@@ -310,3 +309,19 @@ def _value(handle: Handle, name: str) -> str:
     """The value of a variable that is no secret."""
     pairs = (entry.partition("=") for entry in handle.attrs["Config"]["Env"] or [])
     return next((value for key, _, value in pairs if key == name), "")
+
+
+def _told_inside(handle: Handle, program: str) -> dict[str, Any]:
+    """What ``program`` prints inside the container, as JSON; nothing when it fails.
+
+    Raises:
+        DeployError: when it succeeds and its answer does not arrive, three times: a busy engine loses some.
+    """
+    for _ in range(3):
+        status, output = handle.exec_run(["python", "-c", program])
+        if status:
+            return {}
+        if isinstance(output, bytes) and output.strip():
+            return dict(json.loads(output))
+    hint = "look at the Docker engine there; run it again"
+    raise DeployError("gateway", f"what the container {handle.name} says inside does not arrive", hint)
