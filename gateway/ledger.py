@@ -261,7 +261,7 @@ class Ledger:
                 try:
                     most = await self._settle_batch(self._used[:most])
                     pause = _FIRST_PAUSE
-                except _ERRORS as error:
+                except Exception as error:  # whatever it is: nobody else would book what was used
                     self._log("error", "ledger_unavailable", call="settle", error=describe(error)["type"])
                     self._end_attempt()
                     await asyncio.sleep(pause)

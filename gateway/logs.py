@@ -72,6 +72,7 @@ class Log:
         self._common = {"environment": environment, "release": release}
         self._least = _LEVELS[level]
         self._lock = threading.Lock()
+        self.lost = 0
         self.redact = Redactor(())
 
     def __call__(self, level: str, event: str, **fields: Any) -> None:
@@ -80,11 +81,14 @@ class Log:
             self.write({"ts": _timestamp(), "level": level, "event": event, **fields, **self._common})
 
     def write(self, record: dict[str, Any]) -> None:
-        """Write one line, whole."""
+        """Write one line, whole. When nobody can take it, it is ``lost``, and whoever logs goes on."""
         line = _encode(record) + b"\n"
         with self._lock:
-            sys.stdout.buffer.write(line)
-            sys.stdout.buffer.flush()
+            try:
+                sys.stdout.buffer.write(line)
+                sys.stdout.buffer.flush()
+            except OSError:  # the reader has gone, or its disk is full
+                self.lost += 1
 
 
 class _Handler(logging.Handler):

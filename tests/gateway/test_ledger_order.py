@@ -214,3 +214,43 @@ def test_a_preparation_that_fails_leaves_nothing_held(ledger):
         assert (database.held, ledger._open) == ({}, {})
 
     asyncio.run(scene())
+
+
+class Gone:
+    """Standard output whose reader has gone."""
+
+    def write(self, _: bytes) -> None:
+        raise BrokenPipeError
+
+    flush = write
+
+
+def test_whoever_cannot_log_goes_on(monkeypatch) -> None:
+    log = Log("local", "r")
+    monkeypatch.setattr("sys.stdout", type("Output", (), {"buffer": Gone()})())
+    log("error", "something")
+    assert log.lost == 1
+
+
+def test_a_settlement_that_fails_waits_before_it_is_tried_again_whatever_the_reason(ledger) -> None:
+    async def run() -> int:
+        tried = 0
+
+        async def value(sql: str, payload: str) -> list[object]:
+            nonlocal tried
+            if "usage.settle" not in sql:
+                return ["ok"]
+            tried += 1
+            raise RuntimeError("nobody has thought of this")
+
+        ledger._store.value = value
+        held = await reserve(ledger, "u", "instant", 5, "r1")
+        ledger.settle(held, 1, 1, "ok")
+        ledger._kick_settling()
+        await asyncio.sleep(0.3)
+        ledger._stopped.set()
+        for task in list(ledger._tasks):
+            task.cancel()
+        return tried
+
+    assert 2 <= asyncio.run(run()) <= 4  # after 0.05, 0.1, 0.2 s
