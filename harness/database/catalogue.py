@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -267,6 +269,37 @@ class Catalogue:
                 seen.add(name)
                 open_ += self.roles.get(name, {}).get("member_of", [])
         return seen
+
+    def ancestors(self, relation: Relation) -> list[int]:
+        """oids of the tables that the relation is a part or heir of, the nearest first."""
+        found: list[int] = []
+        open_ = list(relation.parents)
+        while open_:
+            oid = open_.pop(0)
+            if oid not in found:
+                found.append(oid)
+                open_ += self.by_oid[oid].parents if oid in self.by_oid else []
+        return found
+
+    def called(self, oids: Iterable[int]) -> list[Function]:
+        """The functions, and those of one's own that they call in turn, however deep."""
+        seen: dict[int, Function] = {}
+        open_ = [f for oid in oids if (f := self.function_by_oid.get(oid)) is not None]
+        while open_:
+            function = open_.pop()
+            if function.oid in seen or function.extension or function.schema in ("auth", "storage"):
+                continue
+            seen[function.oid] = function
+            words = set(re.findall(r"\w+(?=\s*\()", function.body))
+            open_ += [other for word in words for other in self._by_name.get(word, ())]
+        return list(seen.values())
+
+    @cached_property
+    def _by_name(self) -> dict[str, list[Function]]:
+        found: dict[str, list[Function]] = {}
+        for function in self.functions:
+            found.setdefault(function.name, []).append(function)
+        return found
 
     def reach(self, relation: Relation) -> set[int]:
         """oids of the tables that a view reads, through other views too."""

@@ -13,13 +13,16 @@ from harness.database.blame import Judge, blamed
 from harness.database.catalogue import Catalogue, quoted, read
 from harness.database.declaration import Declaration
 from harness.database.findings import Found, Gap, Report, merged
+from harness.database.mates import enrolled
+from harness.database.novelties import novelties
 from harness.database.oracle import Subject, subjects
 from harness.database.planted import CannotPlant, World
 from harness.database.prober import Prober, Sighting
-from harness.database.prober_views import functions, view
+from harness.database.prober_functions import functions
+from harness.database.prober_views import view
 from harness.database.session import Session
 from harness.database.variants import tried
-from harness.database.worlds import Planter, weak_roles
+from harness.database.worlds import Planter
 
 __all__ = ["Options", "check", "check_connection"]
 
@@ -107,12 +110,14 @@ def _prove(
         return
     connection.execute(f"set local statement_timeout = {int(timeout * 1000)}".encode())
     prober = Prober(Session(connection, declaration), catalogue, declaration, worlds, mark)
+    prober.subjects = known
     prober.judge = Judge(prober).of
     sightings: list[Sighting] = []
     for subject in known:
         try:
             sightings += prober.table(subject) if subject.relation.table else view(prober, subject)
             sightings += tried(prober, subject) if subject.relation.table else ()
+            sightings += novelties(prober, subject) if subject.relation.table else ()
         except ValueError as error:
             why = f"a condition of the declaration cannot be evaluated: {error}"
             report.gaps.append(Gap(subject.title, why, "correct its `where` or `check`"))
@@ -141,22 +146,11 @@ def _worlds(planter: Planter, known: list[Subject], report: Report) -> dict[str,
                 )
                 if gap not in report.gaps:
                     report.gaps.append(gap)
-    for name, membership in planter.declaration.memberships.items():
-        relation = planter.catalogue.by_title.get(membership.table)
-        there = worlds["A"].rows.get((relation.oid, "")) if relation else None
-        if relation is None or there is None:
-            continue
-        mate = planter.world(f"member of {name}", role)
-        planter.act(mate)
-        fixed = {membership.user: mate.user, membership.group: str(there.data[membership.group])}
-        weak = weak_roles(planter.catalogue, planter.declaration, name, known)
-        if membership.role and weak:
-            fixed[membership.role] = weak[0]
-        try:
-            mate.rows[relation.oid, ""] = planter.insert(relation, mate, fixed)
-        except CannotPlant as error:
-            report.gaps.append(Gap(membership.table, f"no second member can be made: {error}"))
-        worlds[mate.actor.name] = mate
+    for mate in enrolled(planter, worlds["A"], known):
+        if isinstance(mate, CannotPlant):
+            report.gaps.append(Gap("memberships", f"no further member can be made: {mate}"))
+        else:
+            worlds[mate.actor.name] = mate
     for world in worlds.values():
         planter.refresh(world)
     return worlds

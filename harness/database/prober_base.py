@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from harness.database import values
-from harness.database.catalogue import COMMANDS, Catalogue, Column
+from harness.database.catalogue import COMMANDS, Catalogue, Column, Relation
 from harness.database.declaration import Declaration
 from harness.database.findings import Found, Gap
 from harness.database.oracle import Actor, Subject, expectations, literal, record
@@ -16,7 +16,12 @@ from harness.database.planted import Planted, World
 from harness.database.session import Outcome, Session
 from harness.database.synthesise import unique_columns
 
-__all__ = ["ProberBase", "Sighting"]
+__all__ = ["LARGE", "PASSED", "ProberBase", "Sighting", "broken"]
+
+LARGE = 200_000
+"""Rows from which on nothing is written without a filter: it would lock too many."""
+PASSED = ("23505", "23P01")
+"""Constraints are looked at after the policies: those let it pass."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +53,7 @@ class ProberBase:
     worlds: dict[str, World]
     mark: str
     gaps: list[Gap] = field(default_factory=list)
+    subjects: list[Subject] = field(default_factory=list)
     judge: Callable[[Sighting], list[Found]] | None = None
     _expected: dict[Any, dict[str, bool]] = field(default_factory=dict)
 
@@ -55,6 +61,11 @@ class ProberBase:
     def anonymous(self) -> Actor:
         """A caller without a token."""
         return Actor("anonymous", self.declaration.anonymous)
+
+    @property
+    def everybody(self) -> list[Actor]:
+        """A too: more than is declared may not be done with one's own rows either."""
+        return [self.worlds["A"].actor, *self.intruders]
 
     @property
     def intruders(self) -> list[Actor]:
@@ -68,6 +79,10 @@ class ProberBase:
             if r not in (self.declaration.anonymous, self.declaration.signed_in)
         ]
         return found + [Actor(role, role) for role in others]
+
+    def subject_of(self, bucket: str) -> Subject | None:
+        """The files of a bucket."""
+        return next((one for one in self.subjects if one.bucket == bucket), None)
 
     def judged(self, sighting: Sighting) -> Sighting:
         """The sighting with who is to blame for it, as things stand now."""
@@ -127,18 +142,25 @@ class ProberBase:
         self, subject: Subject, actor: Actor, command: str, row: dict[str, Any], *, new: bool = False
     ) -> bool:
         """Whether the policies let ``actor`` at ``row``, by evaluating them."""
-        relation = subject.relation
-        if not relation.rls:
-            return True
-        policies = [p for p in self.catalogue.policies_of(relation) if p.concerns(actor.role, command)]
+        condition = self.condition(subject.relation, actor.role, command, new=new)
+        if condition is None:
+            return False
+        outcome = self.session.attempt(actor, f"select {condition} from {record(subject.relation, row)}")
+        return bool(outcome.result and outcome.result[0][0])
+
+    def condition(self, relation: Relation, role: str, command: str, *, new: bool = False) -> str | None:
+        """What the policies come to for ``role``, as one condition; nothing, when none lets it through."""
+        if not relation.rls or self.catalogue.bypasses(role):
+            return "true"
+        if relation.owner in self.catalogue.inherited(role) and not relation.forced:
+            return "true"
+        policies = [p for p in self.catalogue.policies_of(relation) if p.concerns(role, command)]
         texts = [(p.permissive, p.new_rows if new else p.using) for p in policies]
         permissive = [f"coalesce(({text}), false)" for p, text in texts if p and text]
         restrictive = [f"coalesce(({text}), false)" for p, text in texts if not p and text]
         if not permissive:
-            return False
-        condition = " and ".join([f"({' or '.join(permissive)})", *restrictive])
-        outcome = self.session.attempt(actor, f"select {condition} from {record(relation, row)}")
-        return bool(outcome.result and outcome.result[0][0])
+            return None
+        return " and ".join([f"({' or '.join(permissive)})", *restrictive])
 
     def links(self, subject: Subject) -> list[str]:
         """Columns that say whose a row is: they differ between the worlds and lead to users or groups."""
@@ -262,3 +284,11 @@ class ProberBase:
             self.gaps.append(
                 Gap(subject.title, why, "run it when the table is less busy, or raise --timeout")
             )
+
+
+def broken(
+    subject: Subject, actor: Actor, command: str, row: dict[str, Any], outcome: Outcome
+) -> Sighting:
+    """Something broke where a policy was to decide."""
+    saw = f"{outcome.message} [{outcome.sqlstate}]"
+    return Sighting("policy-error", subject, actor, command, row, f"{command} on {subject.title}", saw)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -131,10 +132,21 @@ def statement_identity(declaration: Declaration, actor: Actor) -> str:
     """SQL that makes the session's claims those of ``actor``."""
     settings = {"request.jwt.claims": actor.token, "request.jwt.claim.sub": actor.user or ""}
     settings |= {
-        name: value.replace("{user}", actor.user or "") for name, value in declaration.settings.items()
+        name: _claimed(value.replace("{user}", actor.user or ""), actor)
+        for name, value in declaration.settings.items()
     }
     calls = ", ".join(f"set_config({literal(k)}, {literal(v)}, true)" for k, v in settings.items())
     return f"select {calls}"
+
+
+def _claimed(value: str, actor: Actor) -> str:
+    """A setting that holds the token, with what this caller's token says besides."""
+    if not actor.claims or not value.startswith("{"):
+        return value
+    try:
+        return json.dumps(json.loads(value) | actor.claims)
+    except (ValueError, TypeError):
+        return value
 
 
 def _raise_if_lost(error: psycopg.Error) -> None:

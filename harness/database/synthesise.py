@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from harness.database.catalogue import Catalogue, Column, Constraint, Relation
 
-__all__ = ["candidates", "constants", "fresh", "partition_values", "plausible", "unique_columns"]
+__all__ = ["candidates", "constants", "fresh", "from_pattern", "partition_values", "plausible", "unique_columns"]
 
 _BY_BASE = {
     "json": "{}",
@@ -171,11 +171,11 @@ def _pool(column: Column, text: str, owner: str, mark: str) -> Iterator[str]:
         yield from (("a" * length) for length in lengths)
         yield from (("1" * length) for length in lengths)
         yield from (("A" * length) for length in lengths)
-        yield from _from_pattern(found)
+        yield from from_pattern(found)
         yield from _POOL
 
 
-def _from_pattern(found: list[str]) -> Iterator[str]:
+def from_pattern(found: list[str]) -> Iterator[str]:
     """A text for each of the simple regular expressions among ``found``."""
     for pattern in found:
         if not pattern.startswith("^"):

@@ -97,10 +97,11 @@ class Planter:
         if self.users is None:
             return world
         self.act(world)
+        local = re.sub(r"\W+", "-", f"{self.mark}-{name}".lower())
         known = {
             "aud": "authenticated",
             "role": "authenticated",
-            "email": f"probe-{self.mark}-{name}@probe.invalid",
+            "email": f"probe-{local}-{uuid.uuid4().hex[:4]}@probe.invalid",
         }
         values = {c: v for c, v in known.items() if self.users.column(c)}
         key = self.users.key[0] if self.users.key else "id"
