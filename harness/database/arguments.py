@@ -61,13 +61,15 @@ def _pool(
     if given["labels"]:
         return list(given["labels"])
     if kind == "uuid":
-        return [*ids, *([actor.user] if actor.user else ()), None]
+        return [*ids[:2], *([actor.user] if actor.user else ()), *ids[2:], None]
     if kind in _NUMBERS:
         return [*_numbers(prober), "1", "-1", "100"]
     if kind in ("json", "jsonb"):
         return [*_documents(prober, function), "{}"]
     if category == "S":
-        return [*_texts(prober, secret), *ids[:4], "%", "", "a"]
+        # beside an id, a text is more likely a role than a name
+        roles = _roles(prober) if any(i["type"] == "uuid" for i in function.inputs) else []
+        return [*roles, *_texts(prober, secret), *ids[:4], "%", "", "a"]
     if category == "A":
         items = ids if kind == "uuid[]" else _texts(prober, secret)
         return ["{" + json.dumps(item) + "}" for item in items] or ["{}"]
@@ -99,15 +101,19 @@ def _numbers(prober: ProberBase) -> list[str]:
 
 
 def _texts(prober: ProberBase, secret: set[str]) -> list[str]:
-    """A's addresses and names, and the roles that somebody may give themselves."""
-    world = prober.worlds["A"]
-    made = [mark for mark in marks(world) if "probe-" in mark and mark not in secret and "/" not in mark]
-    roles = []
+    """A's addresses and names."""
+    found = [m for m in marks(prober.worlds["A"]) if "probe-" in m and m not in secret and "/" not in m]
+    return sorted(dict.fromkeys(found), key=lambda mark: "@" not in mark)[:12]
+
+
+def _roles(prober: ProberBase) -> list[str]:
+    """The roles that somebody may give themselves, or take from another."""
+    found: list[str] = []
     for membership in prober.declaration.memberships.values():
         relation = prober.catalogue.by_title.get(membership.table)
         column = relation.column(membership.role or "") if relation else None
-        roles += possible(relation, column) if relation and column else []
-    return list(dict.fromkeys((*sorted(made, key=lambda mark: "@" not in mark)[:12], *reversed(roles))))
+        found += possible(relation, column) if relation and column else []
+    return list(dict.fromkeys(reversed(found)))[:3]
 
 
 def _documents(prober: ProberBase, function: Function) -> list[str]:

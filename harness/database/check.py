@@ -21,6 +21,7 @@ from harness.database.prober import Prober, Sighting
 from harness.database.prober_functions import functions
 from harness.database.prober_views import view
 from harness.database.session import Session
+from harness.database.unrefuted import unrefuted
 from harness.database.variants import tried
 from harness.database.worlds import Planter
 
@@ -122,6 +123,7 @@ def _prove(
             why = f"a condition of the declaration cannot be evaluated: {error}"
             report.gaps.append(Gap(subject.title, why, "correct its `where` or `check`"))
     known_bad = blamed(prober, sightings)
+    known_bad += unrefuted(prober, static_policies.loose(catalogue, declaration), known_bad + report.found)
     closed = not any(one.proofs and one.rule != "missing-access" for one in known_bad)
     report.found += known_bad
     # what runs with its caller's rights does no more than the tables let it

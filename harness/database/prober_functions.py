@@ -178,14 +178,15 @@ def _depends(prober: Prober, function: Function, view: _View, query: str, outcom
     rows = [p for p in view.hidden if p.relation.name in bodies and p.relation.title != "auth.users"]
     if not rows:
         return False
-    without = prober.session.attempt(view.actor, query, prepare=_undone(rows))
-    if without.sqlstate or without.result == outcome.result:
-        return False
-    return prober.session.attempt(view.actor, query).result == outcome.result
+    for gone in (True, False):
+        without = prober.session.attempt(view.actor, query, prepare=_undone(rows, gone=gone))
+        if not without.sqlstate and without.result != outcome.result:
+            return prober.session.attempt(view.actor, query).result == outcome.result
+    return False
 
 
-def _undone(rows: list[Planted]) -> str:
-    """SQL that takes the rows away, or changes their numbers where something holds them."""
+def _undone(rows: list[Planted], *, gone: bool) -> str:
+    """SQL that takes the rows away, or changes their numbers."""
     parts = []
     for planted in rows:
         relation: Relation = planted.relation
@@ -195,11 +196,9 @@ def _undone(rows: list[Planted]) -> str:
             for c in relation.columns
             if c.category == "N" and not c.generated and c.name not in relation.key
         ]
-        change = f"update {relation.sql} set {', '.join(numbers)} where {here}; " if numbers else "null; "
-        parts.append(
-            f"begin delete from {relation.sql} where {here}; exception when others then"
-            f" begin {change} exception when others then null; end; end;"
-        )
+        change = f"update {relation.sql} set {', '.join(numbers)} where {here};" if numbers else "null;"
+        change = f"delete from {relation.sql} where {here};" if gone else change
+        parts.append(f"begin {change} exception when others then null; end;")
     return f"do $probe$ begin {' '.join(parts)} end $probe$"
 
 

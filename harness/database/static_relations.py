@@ -164,7 +164,7 @@ def grants(catalogue: Catalogue, declaration: Declaration) -> Iterator[Found]:
     if declaration.grants == "wide":
         return
     for relation in exposed(catalogue, declaration):
-        table = declaration.tables.get(relation.title)
+        table = ancestor(catalogue, declaration, relation)
         if table is None or (relation.table and not relation.rls):
             continue
         for role, privileges in held(relation, catalogue).items():
@@ -290,11 +290,7 @@ def policies(catalogue: Catalogue, declaration: Declaration) -> Iterator[Found]:
         if relation is None or not policy.applies or relation.schema == "auth":
             continue
         own = f"{policy.using or ''} {policy.check or ''}"
-        called = [
-            f
-            for oid in policy.functions
-            if (f := catalogue.function_by_oid.get(oid)) and f.schema not in ("auth", "storage")
-        ]
+        called = catalogue.called(policy.functions)
         places = [(f'policy "{policy.name}" on {relation.title}', own)]
         places += [(f"function {f.title}", f.body) for f in called]
         for culprit, text in places:
