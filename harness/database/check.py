@@ -143,6 +143,8 @@ def _worlds(planter: Planter, known: list[Subject], report: Report) -> dict[str,
             try:
                 planter.plant(world, subject)
             except CannotPlant as error:
+                if subject.heir:
+                    continue  # its policies are evaluated on a row of the table that it is a part of
                 gap = Gap(
                     subject.title, f"its rows cannot be made up: {error}", "say `plant:` in the declaration"
                 )

@@ -30,6 +30,7 @@ class Prober(ProberMoves):
         """Every probe of one table (or bucket)."""
         row = self.worlds["A"].row(subject)
         if row is None:
+            yield from self.imagined(subject) if subject.heir else ()
             return
         for actor in self.everybody:
             yield from self.existing(subject, actor, row)
@@ -38,6 +39,25 @@ class Prober(ProberMoves):
         yield from self.thefts(subject)
         if not subject.heir:
             yield from self.owner(subject, row)
+
+    def imagined(self, subject: Subject) -> Iterator[Sighting]:
+        """A part that takes no row of A's (a hash has its own mind): its policies, on A's row elsewhere."""
+        above = (
+            self.worlds["A"].rows.get((oid, "")) for oid in self.catalogue.ancestors(subject.relation)
+        )
+        row = next((planted for planted in above if planted is not None), None)
+        kinds = ("foreign-read", "forged-insert", "foreign-update", "foreign-delete")
+        for actor in self.everybody if row is not None else ():
+            for command, kind in zip(COMMANDS, kinds, strict=True):
+                new = command == "INSERT"
+                if not self._possible(subject, actor, command) or row is None:
+                    continue
+                if self.expected(subject, actor, row.data, new=new)[command]:
+                    continue
+                if self.passes(subject, actor, command, row.data, new=new):
+                    did = f"the policies for {command} of {subject.title}, evaluated"
+                    saw = "they let it through on a row like that of user A"
+                    yield Sighting(kind, subject, actor, command, row.data, did, saw, row.data)
 
     def existing(
         self,
@@ -167,6 +187,12 @@ class Prober(ProberMoves):
         new = self.anew(subject, row.data)
         if self.expected(subject, actor, new, new=True)["INSERT"]:
             outcome, did = self.insert(subject, actor, new)
+            if outcome.refused or outcome.policy_error:
+                # they may have as many as they may have: once more, with none of their own there
+                here = f"tableoid = {row.table} and ctid = {literal(row.ctid)}"
+                alone = f"delete from {subject.relation.sql} where {here}"
+                again, _ = self.insert(subject, actor, new, alone)
+                outcome = again if again.rows else outcome
             yield from self._promised("INSERT", subject, actor, row, outcome, did)
 
     def _own(self, subject: Subject, actor: Actor, row: Planted) -> str:
@@ -179,7 +205,7 @@ class Prober(ProberMoves):
         self, command: str, subject: Subject, actor: Actor, row: Planted, outcome: Outcome, did: str
     ) -> Iterator[Sighting]:
         self._interrupted(subject, outcome)
-        if outcome.policy_error:
+        if outcome.policy_error or (command == "SELECT" and outcome.failed):
             yield broken(subject, actor, command, row.data, outcome)
         elif outcome.refused or (not outcome.sqlstate and not outcome.rows):
             yield _missing(subject, actor, command, row, outcome, did)

@@ -219,8 +219,13 @@ class ProberBase:
                 )
         return made
 
-    def insert(self, subject: Subject, actor: Actor, row: dict[str, Any]) -> tuple[Outcome, str]:
-        """Insert ``row`` without reading it back; the outcome has seen what really came of it."""
+    def insert(
+        self, subject: Subject, actor: Actor, row: dict[str, Any], prepare: str = "select 1"
+    ) -> tuple[Outcome, str]:
+        """Insert ``row`` without reading it back; the outcome has seen what really came of it.
+
+        ``prepare`` comes first, with full rights.
+        """
         relation = subject.relation
         columns = [
             c
@@ -240,7 +245,7 @@ class ProberBase:
         )
         known = match and set(relation.key) <= {c.name for c in columns}
         made = f"(select to_jsonb(t.*) from {relation.sql} t where {match} limit 1)" if known else "null"
-        outcome = self.session.attempt(actor, statement, f"select {made}, {self._power(actor)}")
+        outcome = self.session.attempt(actor, statement, f"select {made}, {self._power(actor)}", prepare)
         given = {c.name: row.get(c.name) for c in columns}
         return outcome, f"insert into {relation.title} {values.shown(given, 3)}"
 

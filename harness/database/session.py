@@ -41,6 +41,11 @@ class Outcome:
         return self.sqlstate[:2] in ("42", "22", "21", "54", "53", "2F") and not self.refused
 
     @property
+    def failed(self) -> bool:
+        """Whether it ended in an error that nobody meant as a refusal, and that was no time-out."""
+        return bool(self.sqlstate) and not self.refused and not self.interrupted
+
+    @property
     def interrupted(self) -> bool:
         """Whether it ran into a time-out: nothing is known."""
         return self.sqlstate in ("57014", "55P03")
