@@ -19,13 +19,19 @@ from harness.database.oracle import Subject, subjects
 from harness.database.planted import CannotPlant, World
 from harness.database.prober import Prober, Sighting
 from harness.database.prober_functions import functions
+from harness.database.prober_view_writes import through, widened
 from harness.database.prober_views import view
 from harness.database.session import Session
+from harness.database.side_effects import side_effects
 from harness.database.unrefuted import unrefuted
 from harness.database.variants import tried
 from harness.database.worlds import Planter
 
 __all__ = ["Options", "check", "check_connection"]
+
+
+TABLE = (Prober.table, tried, novelties)
+VIEW = (view, widened, through)
 
 
 @dataclass(frozen=True)
@@ -116,9 +122,8 @@ def _prove(
     sightings: list[Sighting] = []
     for subject in known:
         try:
-            sightings += prober.table(subject) if subject.relation.table else view(prober, subject)
-            sightings += tried(prober, subject) if subject.relation.table else ()
-            sightings += novelties(prober, subject) if subject.relation.table else ()
+            for probe in TABLE if subject.relation.table else VIEW:
+                sightings += probe(prober, subject)
         except ValueError as error:
             why = f"a condition of the declaration cannot be evaluated: {error}"
             report.gaps.append(Gap(subject.title, why, "correct its `where` or `check`"))
@@ -128,6 +133,8 @@ def _prove(
     report.found += known_bad
     # what runs with its caller's rights does no more than the tables let it
     report.found += [one for one in functions(prober) if closed or _definer(catalogue, one)]
+    if closed:
+        report.found += side_effects(prober)
     report.gaps += prober.gaps
     report.probes = prober.session.count
 

@@ -17,14 +17,14 @@ from harness.database.prober import Prober
 from harness.database.prober_views import foreign_marks
 from harness.database.session import Outcome
 
-__all__ = ["functions"]
+__all__ = ["Privacy", "functions", "privacy"]
 
 _ROWS = 50
 _MOST_COMPARED = 8
 
 
 @dataclass
-class _View:
+class Privacy:
     """What A has that is none of a caller's business."""
 
     actor: Actor
@@ -48,7 +48,7 @@ def functions(prober: Prober) -> Iterator[Found]:
     ]
     if not concerned:
         return
-    views = [_view(prober, actor) for actor in _callers(prober)]
+    views = [privacy(prober, actor) for actor in _callers(prober)]
     for function, rule in concerned:
         secret = _secrets(prober, rule)
         for view in views:
@@ -67,7 +67,8 @@ def _callers(prober: Prober) -> list[Actor]:
     ]
 
 
-def _view(prober: Prober, actor: Actor) -> _View:
+def privacy(prober: Prober, actor: Actor) -> Privacy:
+    """What ``actor`` may neither see nor change of A's."""
     rows = {subject.key: subject for subject in prober.subjects}
     allowed: set[str] = set()
     hidden, fixed = [], []
@@ -82,7 +83,7 @@ def _view(prober: Prober, actor: Actor) -> _View:
             fixed.append(planted)
     mine = [mark for mark in foreign_marks(prober, actor) if mark not in allowed]
     watch = _watch(prober, actor, fixed)
-    return _View(actor, mine, hidden, watch, prober.session.inside(actor, watch))
+    return Privacy(actor, mine, hidden, watch, prober.session.inside(actor, watch))
 
 
 def _texts(value: Any) -> Iterator[Any]:
@@ -123,7 +124,7 @@ def _watch(prober: Prober, actor: Actor, rows: list[Planted]) -> str:
     return f"select {', '.join([*parts, prober._power(actor)])}"
 
 
-def _called(prober: Prober, function: Function, view: _View, secret: set[str]) -> Found | None:
+def _called(prober: Prober, function: Function, view: Privacy, secret: set[str]) -> Found | None:
     compared = 0
     for given in arguments(prober, function, view.actor, secret):
         call = f'"{function.schema}"."{function.name}"({", ".join(given)})'
@@ -148,7 +149,7 @@ def _called(prober: Prober, function: Function, view: _View, secret: set[str]) -
     return None
 
 
-def _gave(outcome: Outcome, view: _View, given: list[str]) -> str:
+def _gave(outcome: Outcome, view: Privacy, given: list[str]) -> str:
     text = json.dumps(outcome.result, default=str)
     seen = next((m for m in view.marks if m in text and not any(m in argument for argument in given)), None)
     if seen:
@@ -172,7 +173,7 @@ def _tells(outcome: Outcome) -> bool:
     return any(row[0] not in (None, "", "null", "[]", "{}") for row in outcome.result)
 
 
-def _depends(prober: Prober, function: Function, view: _View, query: str, outcome: Outcome) -> bool:
+def _depends(prober: Prober, function: Function, view: Privacy, query: str, outcome: Outcome) -> bool:
     """Whether the answer is another one without A's rows, and the same one twice with them."""
     bodies = " ".join(f.body for f in prober.catalogue.called([function.oid]))
     rows = [p for p in view.hidden if p.relation.name in bodies and p.relation.title != "auth.users"]
