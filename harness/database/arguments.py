@@ -13,6 +13,7 @@ from harness.database.mates import possible
 from harness.database.oracle import Actor, literal
 from harness.database.prober_base import ProberBase
 from harness.database.prober_views import marks
+from harness.database.synthesise import unique_columns
 
 __all__ = ["arguments"]
 
@@ -84,7 +85,8 @@ def _ids(prober: ProberBase, secret: set[str]) -> list[str]:
     groups = [
         str(there.data[m.group])
         for m in prober.declaration.memberships.values()
-        if (relation := prober.catalogue.by_title.get(m.table)) and (there := world.rows.get((relation.oid, "")))
+        if (relation := prober.catalogue.by_title.get(m.table))
+        and (there := world.rows.get((relation.oid, "")))
     ]
     found = [world.user, *groups, *marks(world)]
     return [mark for mark in dict.fromkeys(found) if len(mark) == 36 and mark not in secret][:40]
@@ -102,7 +104,15 @@ def _numbers(prober: ProberBase) -> list[str]:
 
 def _texts(prober: ProberBase, secret: set[str]) -> list[str]:
     """A's addresses and names."""
-    found = [m for m in marks(prober.worlds["A"]) if "probe-" in m and m not in secret and "/" not in m]
+    world = prober.worlds["A"]
+    found = [m for m in marks(world) if "probe-" in m and m not in secret and "/" not in m]
+    found += [  # what a row is found by, whoever made it up
+        str(planted.data[name])
+        for planted in world.rows.values()
+        for name in unique_columns(planted.relation)
+        if isinstance(planted.data.get(name), str) and len(planted.data[name]) not in (0, 36)
+    ]
+    found = [text for text in found if text not in secret]
     return sorted(dict.fromkeys(found), key=lambda mark: "@" not in mark)[:12]
 
 

@@ -169,9 +169,11 @@ class Judge:
     ) -> Function | None:
         """The function that says yes to somebody who is no member, or has no such role."""
         actor, relation = sighting.actor, sighting.subject.relation
-        if not self._of_a(row):
+        if sighting.subject.bucket is None and not self._of_a(row):
             return None
         mine = {role for role in self.prober.power_now(actor).replace(";", ",").split(",") if role}
+        if sighting.subject.bucket and not any(group in str(row["name"]) for group in self._groups("A")):
+            mine = set()  # a file that lies in no group's folder: nobody is a member there
         for oid in policy.functions:
             function = self.catalogue.function_by_oid.get(oid)
             if function is None or function.schema in ("auth", "storage", "pg_catalog"):

@@ -9,7 +9,7 @@ __all__ = ["runs_text"]
 
 _QUOTES = re.compile(r"\b(?:quote_(?:literal|ident|nullable))\s*\((?:[^()]|\([^()]*\))*\)", re.I)
 _CASTS = re.compile(r"\b\w+\s*::\s*(?:uuid|int\w*|bigint|smallint|numeric|date|boolean|regclass)\b", re.I)
-_ASSIGNED = re.compile(r"(?<![\w.])(\w+)\s*(?:\w[\w ]*)?:=\s*([^;]*);", re.S)
+_ASSIGNED = re.compile(r"(?<![\w.])(?:(\w+)\s+)?(\w+)\s*:=\s*([^;]*);", re.S)
 _INTO = re.compile(r"\bselect\b([^;]*?)\binto\s+(?:strict\s+)?(\w+)\b", re.I | re.S)
 _RUN = re.compile(r"\bexecute\b([^;]*);", re.I | re.S)
 
@@ -32,7 +32,8 @@ def runs_text(body: str, arguments: Sequence[str]) -> bool:
 
 
 def _assignments(text: str) -> list[tuple[str, str]]:
-    found = [(name, expression) for name, expression in _ASSIGNED.findall(text)]
+    # `name := …`, and in a declaration `name type := …`: either word may be the name
+    found = [(name, given) for *names, given in _ASSIGNED.findall(text) for name in names if name]
     return found + [(name, expression) for expression, name in _INTO.findall(text)]
 
 
@@ -63,8 +64,12 @@ def _built(expression: str, foreign: set[str], sql: set[str], *, alone: bool = F
         return any(_unquoted(shape, rest, foreign) for shape, rest in formats)
     if not words & foreign:
         return False
-    joined = "||" in cleaned or re.search(r"\b(concat|concat_ws|replace|overlay|string_agg)\s*\(", cleaned, re.I)
-    literal = re.search(r"'(?:[^']|'')*\b(select|insert|update|delete|where|order|from|call|set)\b", cleaned, re.I)
+    joined = "||" in cleaned or re.search(
+        r"\b(concat|concat_ws|replace|overlay|string_agg)\s*\(", cleaned, re.I
+    )
+    literal = re.search(
+        r"'(?:[^']|'')*\b(select|insert|update|delete|where|order|from|call|set)\b", cleaned, re.I
+    )
     if alone:
         return bool(joined) or len(words) <= 2
     return bool(joined and literal)

@@ -135,7 +135,9 @@ def _join(
     theirs = host.rows[relation.oid, ""].data
     linked = {n for c in relation.constraints if c.kind == "f" for n in c.columns}
     # one that keys make unique on their own would be taken
-    alone = {n for c in relation.constraints if c.kind in ("p", "u") and len(c.columns) == 1 for n in c.columns}
+    alone = {
+        n for c in relation.constraints if c.kind in ("p", "u") and len(c.columns) == 1 for n in c.columns
+    }
     values: dict[str, Any] = {
         n: as_text(theirs[n])
         for n in linked - alone
@@ -146,7 +148,12 @@ def _join(
         first = next(
             (m for m in planter.declaration.memberships.values() if other and m.table == other.title), None
         )
-        if constraint.kind != "f" or other is None or first is None or membership.user not in constraint.columns:
+        if (
+            constraint.kind != "f"
+            or other is None
+            or first is None
+            or membership.user not in constraint.columns
+        ):
             continue
         if (other.oid, "") not in mate.rows and (other.oid, "") in host.rows:
             mate.rows[other.oid, ""] = _join(planter, host, mate, first, other, {})

@@ -12,17 +12,19 @@ from typing import Any
 from harness.database import values
 from harness.database.matrix import suspects
 from harness.database.oracle import Actor, Subject
-from harness.database.parts import file_names, standing_in
+from harness.database.parts import file_names, standing_in, standing_in_path
 from harness.database.planted import Planted
 from harness.database.prober import Prober, Sighting
 from harness.database.prober_base import PASSED
-from harness.database.variants import texts_of
+from harness.database.variants import others, statement, texts_of
 from harness.database.wishes import combined, wishes
 
 __all__ = ["novelties"]
 
 _MOST = 400
 _MOST_CONFIRMED = 2
+_MOST_TRIED = 8
+_MOST_ELSEWHERE = 4
 
 
 def novelties(prober: Prober, subject: Subject) -> Iterator[Sighting]:
@@ -38,6 +40,28 @@ def novelties(prober: Prober, subject: Subject) -> Iterator[Sighting]:
             yield from _updates(prober, subject, row, actor, texts)
     if subject.bucket:
         yield from _moves(prober, subject, row)
+    else:
+        yield from _meanwhile(prober, subject, row, texts)
+
+
+def _meanwhile(prober: Prober, subject: Subject, row: Planted, texts: list[str]) -> Iterator[Sighting]:
+    """A's inserts while a row that they lead to is in another state: closed, locked, deleted."""
+    actor = prober.worlds["A"].actor
+    if not prober._possible(subject, actor, "INSERT"):
+        return
+    text = " ".join(texts)
+    for planted, _ in list(others(prober, subject, text))[:_MOST_CONFIRMED]:
+        for name, wished in list(wishes(planted.relation, planted.data, text))[:_MOST_ELSEWHERE]:
+            with prober.session.altered(statement(planted, {name: wished})) as rows:
+                new = prober.anew(subject, row.data)
+                if not rows or prober.expected(subject, actor, new, new=True)["INSERT"]:
+                    continue
+                outcome, did = prober.insert(subject, actor, new)
+                if not outcome.sqlstate and outcome.rows:
+                    saw = f"the row was accepted, with {planted.relation.title}.{name} = {wished}"
+                    yield prober.judged(
+                        Sighting("forged-insert", subject, actor, "INSERT", new, did, saw, new)
+                    )
 
 
 def _bases(prober: Prober, subject: Subject, row: Planted, actor: Actor) -> Iterator[dict[str, Any]]:
@@ -59,7 +83,8 @@ def _changes(
     if subject.bucket:
         for name in file_names(prober, str(base["name"]), " ".join(texts)):
             yield {"name": name}
-        yield from ({"owner_id": actor.user}, {}) if actor.user else ({},)
+        yield {}
+        yield from standing_in_path(base, actor) if actor.user else ()
         return
     yield from ({name: value} for name, value in wishes(row.relation, base, " ".join(texts)))
     yield from combined(row.relation, base, texts)
@@ -77,15 +102,17 @@ def _inserts(
         for change in _changes(prober, subject, row, base, actor, texts)
         if set(change) <= granted
     ][:_MOST]
-    for place in suspects(prober, subject, actor, "INSERT", made, new=True)[:_MOST_CONFIRMED]:
-        outcome, statement = prober.insert(subject, actor, made[place])
+    confirmed = 0
+    for place in suspects(prober, subject, actor, "INSERT", made, new=True)[:_MOST_TRIED]:
+        outcome, did = prober.insert(subject, actor, made[place])
         came = outcome.seen[0][0] if outcome.seen and outcome.seen[0][0] else made[place]
         happened = outcome.sqlstate in PASSED or (not outcome.sqlstate and outcome.rows > 0)
         if happened and not prober.expected(subject, actor, came, new=True)["INSERT"]:
+            confirmed += 1
             saw = f"the row was accepted: {values.shown(_telling(prober, subject, came, texts))}"
-            yield prober.judged(
-                Sighting("forged-insert", subject, actor, "INSERT", came, statement, saw, came)
-            )
+            yield prober.judged(Sighting("forged-insert", subject, actor, "INSERT", came, did, saw, came))
+        if confirmed == _MOST_CONFIRMED:
+            return
 
 
 def _telling(prober: Prober, subject: Subject, row: dict[str, Any], texts: list[str]) -> dict[str, Any]:
@@ -106,9 +133,13 @@ def _updates(
     changes = [c for c in _changes(prober, subject, row, row.data, actor, texts) if c and set(c) <= granted]
     changes = changes[:_MOST]
     rows = [row.data | change for change in changes]
-    for place in suspects(prober, subject, actor, "UPDATE", rows, new=True)[:_MOST_CONFIRMED]:
+    confirmed = 0
+    for place in suspects(prober, subject, actor, "UPDATE", rows, new=True)[:_MOST_TRIED]:
         for sighting in prober.reassign(subject, actor, row, changes[place]):
+            confirmed += 1
             yield prober.judged(sighting)
+        if confirmed == _MOST_CONFIRMED:
+            return
 
 
 def _moves(prober: Prober, subject: Subject, row: Planted) -> Iterator[Sighting]:
@@ -119,11 +150,15 @@ def _moves(prober: Prober, subject: Subject, row: Planted) -> Iterator[Sighting]
         for name in prober.declaration.buckets
         if name != subject.bucket and name in {b.id for b in prober.catalogue.buckets or ()}
     ]
-    if not prober._possible(subject, actor, "UPDATE") or not prober.passes(subject, actor, "UPDATE", row.data):
+    if not prober._possible(subject, actor, "UPDATE") or not prober.passes(
+        subject, actor, "UPDATE", row.data
+    ):
         return
     for name in others:
         there = prober.subject_of(name)
         after = row.data | {"bucket_id": name}
-        if there is None or any(prober.expected(there, actor, after, new=True)[c] for c in ("INSERT", "UPDATE")):
+        if there is None or any(
+            prober.expected(there, actor, after, new=True)[c] for c in ("INSERT", "UPDATE")
+        ):
             continue
         yield from prober.reassign(subject, actor, row, {"bucket_id": name})

@@ -12,7 +12,7 @@ from harness.database.planted import Planted
 from harness.database.prober_base import ProberBase
 from harness.database.synthesise import constants
 
-__all__ = ["claims", "file_names", "of", "standing_in"]
+__all__ = ["claims", "file_names", "of", "standing_in", "standing_in_path"]
 
 _FOLDERS = ("shared", "public", "private", "common", "tmp", "uploads")
 _CLAIMS: dict[str, tuple[Any, ...]] = {
@@ -27,21 +27,26 @@ _CLAIMS: dict[str, tuple[Any, ...]] = {
 def of(prober: ProberBase, subject: Subject, row: Planted, actor: Actor) -> Iterator[dict[str, Any]]:
     """Changes of A's row that put ``actor`` into it, one column at a time."""
     if subject.bucket:
-        folder, _, file = str(row.data["name"]).partition("/")
-        yield {"name": f"{folder}/{actor.user}/{file}"}
-        yield {"name": f"{folder}-{actor.user}/{file}"}
-        yield {"owner_id": actor.user}
-        if row.relation.column("owner"):
-            yield {"owner": actor.user}
+        yield from standing_in_path(row.data, actor)
         return
     yield from standing_in(prober, row, actor)
+
+
+def standing_in_path(row: dict[str, Any], actor: Actor) -> Iterator[dict[str, Any]]:
+    """Changes of a file that name ``actor`` somewhere: in a part of its path, or as its owner."""
+    folder, _, file = str(row["name"]).partition("/")
+    for place in (f"{actor.user}/{file}", f"{folder}/{actor.user}/{file}", f"{folder}-{actor.user}/{file}"):
+        yield {"name": place}
+    yield from ({name: actor.user} for name in ("owner_id", "owner") if name in row)
 
 
 def standing_in(prober: ProberBase, row: Planted, actor: Actor) -> Iterator[dict[str, Any]]:
     """Each column that may hold a user or a group, with those of ``actor``."""
     relation = row.relation
     groups = _groups(prober, actor)
-    single = {n for c in relation.constraints if c.kind in ("p", "u") and len(c.columns) == 1 for n in c.columns}
+    single = {
+        n for c in relation.constraints if c.kind in ("p", "u") and len(c.columns) == 1 for n in c.columns
+    }
     for column in relation.columns:
         if column.generated or column.name in single or column.identity:
             continue
@@ -71,7 +76,9 @@ def _is_user(prober: ProberBase, row: Planted, column: Column, target: int | Non
         return column.base == "uuid" and bool(re.search(r"(_by|_to|_id|user|owner|assignee)$", column.name))
     # a table whose rows stand for users, such as profiles
     there = prober.worlds["A"].rows.get((target, ""))
-    return there is not None and [there.data.get(n) for n in there.relation.key] == [prober.worlds["A"].user]
+    return there is not None and [there.data.get(n) for n in there.relation.key] == [
+        prober.worlds["A"].user
+    ]
 
 
 def _groups(prober: ProberBase, actor: Actor) -> dict[int, Any]:

@@ -42,9 +42,7 @@ class Prober(ProberMoves):
 
     def imagined(self, subject: Subject) -> Iterator[Sighting]:
         """A part that takes no row of A's (a hash has its own mind): its policies, on A's row elsewhere."""
-        above = (
-            self.worlds["A"].rows.get((oid, "")) for oid in self.catalogue.ancestors(subject.relation)
-        )
+        above = (self.worlds["A"].rows.get((oid, "")) for oid in self.catalogue.ancestors(subject.relation))
         row = next((planted for planted in above if planted is not None), None)
         kinds = ("foreign-read", "forged-insert", "foreign-update", "foreign-delete")
         for actor in self.everybody if row is not None else ():

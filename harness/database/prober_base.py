@@ -291,9 +291,7 @@ class ProberBase:
             )
 
 
-def broken(
-    subject: Subject, actor: Actor, command: str, row: dict[str, Any], outcome: Outcome
-) -> Sighting:
+def broken(subject: Subject, actor: Actor, command: str, row: dict[str, Any], outcome: Outcome) -> Sighting:
     """Something broke where a policy was to decide."""
     saw = f"{outcome.message} [{outcome.sqlstate}]"
     return Sighting("policy-error", subject, actor, command, row, f"{command} on {subject.title}", saw)

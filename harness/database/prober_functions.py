@@ -74,7 +74,9 @@ def privacy(prober: Prober, actor: Actor) -> Privacy:
     hidden, fixed = [], []
     for key, planted in prober.worlds["A"].rows.items():
         subject = rows.get(key)
-        may = prober.expected(subject, actor, planted.data) if subject else dict.fromkeys(("SELECT",), False)
+        may = (
+            prober.expected(subject, actor, planted.data) if subject else dict.fromkeys(("SELECT",), False)
+        )
         if may["SELECT"]:
             allowed |= {text for text in map(str, _texts(planted.data))}
         else:

@@ -42,7 +42,11 @@ def widened(prober: Prober, subject: Subject) -> Iterator[Sighting]:
 
 def _below(prober: Prober, subject: Subject) -> list[Planted]:
     reached = prober.catalogue.reach(subject.relation)
-    return [p for (oid, _), p in prober.worlds["A"].rows.items() if oid in reached and p.relation.schema != "auth"]
+    return [
+        p
+        for (oid, _), p in prober.worlds["A"].rows.items()
+        if oid in reached and p.relation.schema != "auth"
+    ]
 
 
 def through(prober: Prober, subject: Subject) -> Iterator[Sighting]:
@@ -67,7 +71,12 @@ def _free(column: Column, below: Relation) -> bool:
 
 
 def _insert(
-    prober: Prober, subject: Subject, below: Planted, actor: Actor, shared: list[Column], row: dict[str, Any]
+    prober: Prober,
+    subject: Subject,
+    below: Planted,
+    actor: Actor,
+    shared: list[Column],
+    row: dict[str, Any],
 ) -> Iterator[Sighting]:
     relation = subject.relation
     granted = {c.name for c in relation.columns_for(actor.role, "INSERT")}
@@ -107,7 +116,12 @@ def _counted(prober: Prober, actor: Actor, below: Planted) -> int:
 
 
 def _change(
-    prober: Prober, subject: Subject, below: Planted, actor: Actor, shared: list[Column], row: dict[str, Any]
+    prober: Prober,
+    subject: Subject,
+    below: Planted,
+    actor: Actor,
+    shared: list[Column],
+    row: dict[str, Any],
 ) -> Iterator[Sighting]:
     relation = subject.relation
     watch = f"select md5(to_jsonb(t.*)::text) from {below.relation.sql} t where {below.match()}"
@@ -115,7 +129,9 @@ def _change(
     may = prober.expected(subject, actor, row)
     granted = [c for c in relation.columns_for(actor.role, "UPDATE") if c in shared]
     free = [
-        c for c in granted if _free(c, below.relation) and c.category == "S" and c.name not in below.relation.key
+        c
+        for c in granted
+        if _free(c, below.relation) and c.category == "S" and c.name not in below.relation.key
     ]
     statements = []
     if free and not may["UPDATE"] and prober._possible(subject, actor, "UPDATE"):

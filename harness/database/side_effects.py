@@ -21,7 +21,9 @@ _MOST = 12
 def side_effects(prober: Prober) -> Iterator[Found]:
     """Writes of rows of their own by somebody else, on every table that a trigger watches."""
     watched = {t["relation"] for t in prober.catalogue.triggers if t["enabled"] != "D"}
-    concerned = [s for s in prober.subjects if s.relation.oid in watched and not s.bucket and s.relation.table]
+    concerned = [
+        s for s in prober.subjects if s.relation.oid in watched and not s.bucket and s.relation.table
+    ]
     actors = [w.actor for name, w in prober.worlds.items() if name == "B" or name.startswith("member of ")]
     for actor in actors if concerned else ():
         watch = privacy(prober, actor)

@@ -62,6 +62,17 @@ def callers(catalogue: Catalogue, declaration: Declaration) -> Iterator[Found]:
                 f"alter role {quoted(role)} nosuperuser nobypassrls;",
                 (role,),
             )
+        for relation in catalogue.relations:
+            if relation.owner == role and relation.schema in declaration.schemas:
+                yield Found(
+                    "owner-bypasses-rls",
+                    relation.title,
+                    f"{role} owns it, and may switch its row level security off",
+                    "callers own nothing",
+                    f"alter table {relation.title} owner to postgres;",
+                    (role,),
+                    relation.title,
+                )
         if facts["creates"]:
             yield Found(
                 "role-powerful",
@@ -178,7 +189,9 @@ def publications(catalogue: Catalogue, declaration: Declaration) -> Iterator[Fou
             if relation is None:
                 continue
             declared = ancestor(catalogue, declaration, relation)
-            above = [catalogue.by_oid[oid] for oid in catalogue.ancestors(relation) if oid in catalogue.by_oid]
+            above = [
+                catalogue.by_oid[oid] for oid in catalogue.ancestors(relation) if oid in catalogue.by_oid
+            ]
             if any(f"{r.schema}.{r.name}" in publication["tables"] for r in above):
                 continue  # said of the table that it is a part of
             hidden = declared is None or not any("select" in rule.may for rule in declared.all_rules)

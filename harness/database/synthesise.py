@@ -10,7 +10,15 @@ from collections.abc import Iterator
 
 from harness.database.catalogue import Catalogue, Column, Constraint, Relation
 
-__all__ = ["candidates", "constants", "fresh", "from_pattern", "partition_values", "plausible", "unique_columns"]
+__all__ = [
+    "candidates",
+    "constants",
+    "fresh",
+    "from_pattern",
+    "partition_values",
+    "plausible",
+    "unique_columns",
+]
 
 _BY_BASE = {
     "json": "{}",

@@ -23,12 +23,13 @@ from harness.database.synthesise import constants
 from harness.database.values import value
 from harness.database.wishes import combined, wishes
 
-__all__ = ["texts_of", "tried"]
+__all__ = ["others", "statement", "texts_of", "tried"]
 
 _MOST_ALONE = 40
 _MOST_OTHERS = 24
 _MOST_EVALUATED = 400
 _MOST_CONFIRMED = 2
+_MOST_TRIED = 8
 Change = dict[str, Any]
 
 
@@ -82,7 +83,10 @@ def _looks_itself_up(prober: Prober, subject: Subject) -> bool:
     name = re.compile(rf"\b{re.escape(subject.relation.name)}\b")
     for policy in prober.catalogue.policies_of(subject.relation):
         bodies = " ".join(f.body for f in prober.catalogue.called(policy.functions))
-        own = re.findall(rf"(?:FROM|JOIN)\s+(?:\w+\.)?{re.escape(subject.relation.name)}\b", f"{policy.using} {policy.check}")
+        own = re.findall(
+            rf"(?:FROM|JOIN)\s+(?:\w+\.)?{re.escape(subject.relation.name)}\b",
+            f"{policy.using} {policy.check}",
+        )
         if own or name.search(bodies):
             return True
     return False
@@ -96,8 +100,13 @@ def _evaluated(
     for command in ("SELECT", "UPDATE", "DELETE"):
         if not rows or not prober._possible(subject, actor, command):
             continue
-        for place in suspects(prober, subject, actor, command, rows)[:_MOST_CONFIRMED]:
-            yield from _with(prober, subject, row, row, changes[place], [actor], (command,))
+        confirmed = 0
+        for place in suspects(prober, subject, actor, command, rows)[:_MOST_TRIED]:
+            found = list(_with(prober, subject, row, row, changes[place], [actor], (command,)))
+            confirmed += bool(found)
+            yield from found
+            if confirmed == _MOST_CONFIRMED:
+                break
 
 
 def _with(
@@ -110,7 +119,7 @@ def _with(
     commands: Sequence[str],
 ) -> Iterator[Sighting]:
     shown = ", ".join(f"{changed.relation.title}.{n} = {_shown(v)}" for n, v in change.items())
-    with prober.session.altered(_statement(changed, change)) as rows:
+    with prober.session.altered(statement(changed, change)) as rows:
         if not rows:
             return
         there = Planted(row.relation, *rows[0]) if changed is row else row
@@ -123,19 +132,18 @@ def _shown(wished: Any) -> str:
     return "null" if wished is None else str(wished)[:60]
 
 
-def _statement(planted: Planted, change: Change) -> str:
+def statement(planted: Planted, change: Change) -> str:
+    """SQL that changes a planted row, and answers with what it is then."""
     relation: Relation = planted.relation
     pairs = ", ".join(f"{c.sql} = {value(c, v)}" for n, v in change.items() if (c := relation.column(n)))
     here = f"t.tableoid = {planted.table} and t.ctid = {literal(planted.ctid)}"
-    return (
-        f"update {relation.sql} t set {pairs} where {here} returning to_jsonb(t.*), t.tableoid::bigint, t.ctid::text"
-    )
+    return f"update {relation.sql} t set {pairs} where {here} returning to_jsonb(t.*), t.tableoid::bigint, t.ctid::text"
 
 
 def _elsewhere(prober: Prober, subject: Subject, row: Planted, text: str) -> Iterator[Sighting]:
     """Rows of other tables that the policies look at, changed."""
     count = 0
-    for planted, actors in _others(prober, subject, text):
+    for planted, actors in others(prober, subject, text):
         made = [({n: v}, actors) for n, v in wishes(planted.relation, planted.data, text)]
         if planted.relation.title not in {m.table for m in prober.declaration.memberships.values()}:
             for actor in (a for a in actors if a.user):
@@ -149,7 +157,7 @@ def _elsewhere(prober: Prober, subject: Subject, row: Planted, text: str) -> Ite
             yield from _with(prober, subject, row, planted, change, concerned, COMMANDS)
 
 
-def _others(prober: Prober, subject: Subject, text: str) -> Iterator[tuple[Planted, list[Actor]]]:
+def others(prober: Prober, subject: Subject, text: str) -> Iterator[tuple[Planted, list[Actor]]]:
     """A's rows of tables that the policies look at, and what makes a mate one; with whom it matters to."""
     known, members = prober.catalogue, {m.table for m in prober.declaration.memberships.values()}
     titles = set(re.findall(r"\b\w+\.\w+\b", text))

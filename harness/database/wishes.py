@@ -19,7 +19,7 @@ _STOP = re.compile(r"\b(AND|OR|SELECT|WHERE)\b", re.I)
 _NUMBER = re.compile(r"-?\d+(\.\d+)?")
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.I)
 _LONGEST = 5_000
-_MOST_COMBINED = 120
+_MOST_COMBINED = 200
 
 
 def mentioned(name: str, text: str) -> bool:
@@ -52,9 +52,9 @@ def combined(relation: Relation, row: dict[str, Any], texts: Sequence[str]) -> I
             if len(pools) < 2:
                 continue
             names = list(pools)[:4]
-            for values in itertools.product(*(pools[name][:3] for name in names)):
-                change = dict(zip(names, values, strict=True))
-                if change not in made:
+            for values in itertools.product(*([*pools[name][:2], row.get(name)] for name in names)):
+                change = {n: v for n, v in zip(names, values, strict=True) if v != row.get(n)}
+                if len(change) > 1 and change not in made:
                     made.append(change)
     yield from made[:_MOST_COMBINED]
 
@@ -102,12 +102,14 @@ def _values(relation: Relation, column: Column, now: Any, text: str, *, linked: 
 
 def _texts(relation: Relation, column: Column, now: Any, text: str, near: list[str]) -> Iterator[str]:
     around = " ".join(_around(column.name, text))
+    if known := possible(relation, column):  # it takes nothing else
+        yield from (value for value in known if value != now)
+        return
     for value in near:
         if re.search(rf"~\*?\s*'{re.escape(value)}'", around):
             yield from from_pattern([value if value.startswith("^") else f"^{value}"])
         elif not _NUMBER.fullmatch(value) and value != now:
             yield value.replace("%", "x")
-    yield from (value for value in possible(relation, column) if value != now)
     if re.search(r"length\(", around):
         for number in (int(v) for v in near if v.isdigit() and int(v) < _LONGEST):
             yield from ("a" * size for size in (number + 1, number, max(number - 1, 0)))
@@ -137,7 +139,8 @@ def _documents(name: str, text: str) -> Iterator[Any]:
     ):
         yield _nested(re.findall(r"'([^']+)'", path), value or True)
     for path, value in re.findall(
-        rf"\b{re.escape(name)}\b\s*#>>?\s*'\{{([^}}]*)\}}'(?:::text\[\])?\)*(?:::\w+)?\)*\s*(?:=\s*'([^']*)')?", text
+        rf"\b{re.escape(name)}\b\s*#>>?\s*'\{{([^}}]*)\}}'(?:::text\[\])?\)*(?:::\w+)?\)*\s*(?:=\s*'([^']*)')?",
+        text,
     ):
         yield _nested(path.split(","), value or True)
     for key in re.findall(rf"\b{re.escape(name)}\b\s*\?[|&]?\s*'([^']+)'", text):
