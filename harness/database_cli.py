@@ -10,6 +10,7 @@ import psycopg
 import typer
 from rich.console import Console
 
+from harness.database.declaration import Declaration
 from harness.database.findings import Found, Report
 from harness.db_cli import app
 
@@ -66,7 +67,7 @@ def check(
         console.print(f"[red]unreachable[/]  {_first_line(error)}", markup=True)
         raise typer.Exit(3) from None
     if advisors:
-        report.found += _advised(dsn, report)
+        report.found += _advised(dsn, report, wanted)
     report.found = located(report.found, migrations)
     if sarif:
         write_sarif(report, sarif)
@@ -116,15 +117,15 @@ def sweep(dsn: Dsn, declaration: DeclarationFile = _DECLARATION) -> None:
     console.print(f"removed: {removed} planted users")
 
 
-def _advised(dsn: str, report: Report) -> list[Found]:
-    """What Supabase's advisors say beyond the report."""
-    from harness.database.advisors import advice, without_duplicates
+def _advised(dsn: str, report: Report, wanted: Declaration) -> list[Found]:
+    """What Supabase's advisors say beyond the report, and against the declaration."""
+    from harness.database.advisors import advice, beyond, without_duplicates
     from harness.providers.supabase_cli import SupabaseCli, Target, asked_advisors
 
     with tempfile.TemporaryDirectory() as state:
         lints = asked_advisors(SupabaseCli(_ROOT, Path(state)), Target.from_dsn(dsn))
     found, _ = advice(lints)
-    return without_duplicates(found, report.found)
+    return beyond(without_duplicates(found, report.found), wanted)
 
 
 def _print(report: Report) -> None:

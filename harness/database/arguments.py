@@ -58,25 +58,25 @@ def _pool(
 ) -> list[str | None]:
     """Values of one argument."""
     kind, category = given["type"], given["category"]
-    ids = _ids(prober, secret)
     if given["labels"]:
         return list(given["labels"])
-    if kind == "uuid":
-        return [*ids[:2], *([actor.user] if actor.user else ()), *ids[2:], None]
-    if kind in _NUMBERS:
-        return [*_numbers(prober), "1", "-1", "100"]
-    if kind in ("json", "jsonb"):
-        return [*_documents(prober, function), "{}"]
-    if category == "S":
-        # beside an id, a text is more likely a role than a name
-        roles = _roles(prober) if any(i["type"] == "uuid" for i in function.inputs) else []
-        return [*roles, *_texts(prober, secret), *ids[:4], "%", "", "a"]
-    if category == "A":
-        items = ids if kind == "uuid[]" else _texts(prober, secret)
-        return ["{" + json.dumps(item) + "}" for item in items] or ["{}"]
-    if category == "B":
-        return ["true", "false"]
-    return [{"D": "2026-01-15", "T": "1 hour"}.get(category)]
+    ids = _ids(prober, secret)
+    # beside an id, a text is more likely a role than a name
+    roles = _roles(prober) if any(i["type"] == "uuid" for i in function.inputs) else []
+    made: dict[str, list[str | None]] = {
+        "number": [*_numbers(prober), "1", "-1", "100"],
+        "uuid": [*ids[:2], *([actor.user] if actor.user else ()), *ids[2:], None],
+        "document": [*_documents(prober, function), "{}"],
+        "S": [*roles, *_texts(prober, secret), *ids[:4], "%", "", "a"],
+        "A": [
+            "{" + json.dumps(item) + "}" for item in (ids if kind == "uuid[]" else _texts(prober, secret))
+        ],
+        "B": ["true", "false"],
+        "D": ["2026-01-15"],
+        "T": ["1 hour"],
+    }
+    special = {"uuid": "uuid", "json": "document", "jsonb": "document"} | dict.fromkeys(_NUMBERS, "number")
+    return made.get(special.get(kind, category), [None])
 
 
 def _ids(prober: ProberBase, secret: set[str]) -> list[str]:

@@ -169,7 +169,7 @@ def _holds(planter: Planter, membership: Membership, made: Planted) -> bool:
     try:
         with planter.connection.transaction():
             row = planter.connection.execute(query.encode()).fetchone()
-    except Exception as error:  # noqa: BLE001 - a condition that cannot be read is said elsewhere
+    except Exception as error:
         if planter.connection.closed:
             raise
         del error

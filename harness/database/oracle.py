@@ -36,7 +36,7 @@ class Actor:
 
     @property
     def promised(self) -> bool:
-        """Whether what the declaration lets them do is looked for too: of A elsewhere, of former members never."""
+        """Whether what they may do must work as well: of A that is asked elsewhere."""
         return self.name != "A" and not self.name.startswith("no longer")
 
     @property

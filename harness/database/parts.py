@@ -1,4 +1,4 @@
-"""The part that somebody may play in a row that is not theirs: recipient, assignee, one it is shared with."""
+"""The part that somebody may play in another's row: recipient, assignee, one it is shared with."""
 
 from __future__ import annotations
 
@@ -34,10 +34,14 @@ def of(prober: ProberBase, subject: Subject, row: Planted, actor: Actor) -> Iter
 
 def standing_in_path(row: dict[str, Any], actor: Actor) -> Iterator[dict[str, Any]]:
     """Changes of a file that name ``actor`` somewhere: in a part of its path, or as its owner."""
+    change: dict[str, Any]
     folder, _, file = str(row["name"]).partition("/")
     for place in (f"{actor.user}/{file}", f"{folder}/{actor.user}/{file}", f"{folder}-{actor.user}/{file}"):
         yield {"name": place}
-    yield from ({name: actor.user} for name in ("owner_id", "owner") if name in row)
+    for name in ("owner_id", "owner"):
+        if name in row:
+            change = {name: actor.user}
+            yield change
 
 
 def standing_in(prober: ProberBase, row: Planted, actor: Actor) -> Iterator[dict[str, Any]]:

@@ -8,11 +8,11 @@ writes are tried without RETURNING, without a condition on a column, and with co
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from harness.database import values
-from harness.database.catalogue import COMMANDS, Relation
+from harness.database.catalogue import COMMANDS
 from harness.database.oracle import Actor, Subject, literal
 from harness.database.planted import Planted
 from harness.database.prober_base import LARGE, PASSED, Sighting, broken

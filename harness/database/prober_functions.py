@@ -78,7 +78,7 @@ def privacy(prober: Prober, actor: Actor) -> Privacy:
             prober.expected(subject, actor, planted.data) if subject else dict.fromkeys(("SELECT",), False)
         )
         if may["SELECT"]:
-            allowed |= {text for text in map(str, _texts(planted.data))}
+            allowed |= set(map(str, _texts(planted.data)))
         else:
             hidden.append(planted)
         if not (may.get("UPDATE") or may.get("DELETE")):
@@ -120,7 +120,8 @@ def _watch(prober: Prober, actor: Actor, rows: list[Planted]) -> str:
             group, member = (column.sql for column in columns if column)
             # everybody may leave a group; who joins it is seen by what they are then
             parts.append(
-                f"(select count(*) from {found.sql} where {group}::text = {literal(there.data[membership.group])}"
+                f"(select count(*) from {found.sql}"
+                f" where {group}::text = {literal(there.data[membership.group])}"
                 f" and {member}::text <> {literal(actor.user or '')})"
             )
     return f"select {', '.join([*parts, prober._power(actor)])}"

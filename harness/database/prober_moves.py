@@ -66,7 +66,7 @@ class ProberMoves(ProberBase):
             return [{"name": f"{world.user}/{values.again(file, self.mark)}"}]
         links = self.links(subject)
         owners = [n for n in links if theirs.data.get(n) == self.worlds["A"].user]
-        found = [{name: world.user for name in owners}]
+        found: list[dict[str, Any]] = [dict.fromkeys(owners, world.user)]
         if mine is not None:
             found += [{name: mine.data.get(name) for name in links}]
             found += [{name: mine.data.get(name)} for name in links if len(links) > 1]

@@ -225,16 +225,17 @@ def identity(catalogue: Catalogue, declaration: Declaration) -> Iterator[Found]:
 def dynamic_sql(catalogue: Catalogue, declaration: Declaration) -> Iterator[Found]:
     """No caller's text becomes SQL that runs with the owner's rights."""
     for function in _own(catalogue):
-        if function.definer and _callable(function, declaration) and function.language == "plpgsql":
-            if runs_text(function.body, [i["name"] for i in function.inputs]):
-                yield Found(
-                    "definer-dynamic-sql",
-                    f"function {function.title}",
-                    "it runs SQL that its caller's text becomes part of",
-                    "definer functions quote what becomes SQL",
-                    "-- use format() with %I and %L, or EXECUTE … USING",
-                    tuple(function.executors),
-                )
+        if not function.definer or not _callable(function, declaration) or function.language != "plpgsql":
+            continue
+        if runs_text(function.body, [i["name"] for i in function.inputs]):
+            yield Found(
+                "definer-dynamic-sql",
+                f"function {function.title}",
+                "it runs SQL that its caller's text becomes part of",
+                "definer functions quote what becomes SQL",
+                "-- use format() with %I and %L, or EXECUTE … USING",
+                tuple(function.executors),
+            )
 
 
 def signup(catalogue: Catalogue, declaration: Declaration) -> Iterator[Found]:

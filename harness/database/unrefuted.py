@@ -1,8 +1,8 @@
 """What reading found and trying did not: kept, unless trying refutes it.
 
-A policy whose text binds no owner may still be right. It is, when it was seen to let somebody through and the
-declaration lets them through as well, and nobody else. A policy that never said yes to anybody proves
-nothing: what was read of it stands.
+A policy whose text binds no owner may still be right. It is, when it was seen to let somebody through
+whom the declaration lets through as well, and nobody else. A policy that never said yes to anybody
+proves nothing: what was read of it stands.
 """
 
 from __future__ import annotations

@@ -70,9 +70,9 @@ def texts_of(prober: Prober, subject: Subject) -> list[str]:
     catalogue = prober.catalogue
     found = [text for rule in subject.rules for text in (rule.where, rule.check) if text]
     for policy in catalogue.policies_of(subject.relation):
-        if subject.bucket and "bucket_id" in (text := f"{policy.using} {policy.check}"):
-            if f"'{subject.bucket}'" not in text:
-                continue
+        text = f"{policy.using} {policy.check}"
+        if subject.bucket and "bucket_id" in text and f"'{subject.bucket}'" not in text:
+            continue
         found += [text for text in (policy.using, policy.check) if text]
         found += [" ".join(function.body.split()) for function in catalogue.called(policy.functions)]
     return found
@@ -137,7 +137,8 @@ def statement(planted: Planted, change: Change) -> str:
     relation: Relation = planted.relation
     pairs = ", ".join(f"{c.sql} = {value(c, v)}" for n, v in change.items() if (c := relation.column(n)))
     here = f"t.tableoid = {planted.table} and t.ctid = {literal(planted.ctid)}"
-    return f"update {relation.sql} t set {pairs} where {here} returning to_jsonb(t.*), t.tableoid::bigint, t.ctid::text"
+    whole = "to_jsonb(t.*), t.tableoid::bigint, t.ctid::text"
+    return f"update {relation.sql} t set {pairs} where {here} returning {whole}"
 
 
 def _elsewhere(prober: Prober, subject: Subject, row: Planted, text: str) -> Iterator[Sighting]:

@@ -106,7 +106,7 @@ def _texts(relation: Relation, column: Column, now: Any, text: str, near: list[s
         yield from (value for value in known if value != now)
         return
     for value in near:
-        if re.search(rf"~\*?\s*'{re.escape(value)}'", around):
+        if re.search(rf"(?<!~)~\*?\s*'{re.escape(value)}'", around):
             yield from from_pattern([value if value.startswith("^") else f"^{value}"])
         elif not _NUMBER.fullmatch(value) and value != now:
             yield value.replace("%", "x")

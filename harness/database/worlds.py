@@ -20,7 +20,6 @@ from harness.database.oracle import Actor, Subject, literal
 from harness.database.planted import CannotPlant, Planted, World, as_text
 from harness.database.synthesise import (
     candidates,
-    constants,
     constraint_called,
     fresh,
     partition_values,
@@ -28,7 +27,7 @@ from harness.database.synthesise import (
     unique_columns,
 )
 
-__all__ = ["Planter", "weak_roles"]
+__all__ = ["Planter"]
 
 _TRIES = 400
 _WHOLE = "to_jsonb(t.*), t.tableoid::bigint, t.ctid::text"
@@ -311,20 +310,3 @@ class Planter:
 
 def _sql(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
-
-
-def weak_roles(
-    catalogue: Catalogue, declaration: Declaration, name: str, subjects: list[Subject]
-) -> list[str]:
-    """Roles that a member may have and that no rule asks for."""
-    membership = declaration.memberships[name]
-    relation = catalogue.by_title.get(membership.table)
-    column = relation.column(membership.role or "") if relation else None
-    if relation is None or column is None:
-        return []
-    known = list(column.labels or ())
-    for constraint in relation.constraints:
-        if constraint.kind == "c" and constraint.columns == [column.name]:
-            known += constants(constraint.text or "")
-    strong = {role for s in subjects for rule in s.rules if rule.of == name for role in rule.roles}
-    return [role for role in known if role not in strong]
