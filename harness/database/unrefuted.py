@@ -61,9 +61,9 @@ def _refuted(prober: Prober, found: Found, policy: Policy, subject: Subject) -> 
         if actor.role not in policy.applies:
             continue
         rows = [row.data | change for change in _changes(prober, subject, actor)][:_MOST]
-        let = passed(prober, subject, actor, command, rows, new=new, policy=policy)
+        let = passed(prober, subject, actor, policy, rows, new=new)
         opened = [one for one, through in zip(rows, let, strict=True) if through]
-        if not all(permitted(prober, subject, actor, command, opened, new=new)):
+        if opened and not all(permitted(prober, subject, actor, (command,), opened, new=new)[command]):
             return False
         yes = yes or bool(opened)
     return yes

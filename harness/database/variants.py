@@ -15,7 +15,7 @@ from typing import Any
 from harness.database import parts
 from harness.database.catalogue import COMMANDS, Relation
 from harness.database.findings import Gap
-from harness.database.matrix import suspects
+from harness.database.matrix import disputed
 from harness.database.oracle import Actor, Subject, literal
 from harness.database.planted import Planted
 from harness.database.prober import Prober, Sighting
@@ -97,11 +97,10 @@ def _evaluated(
 ) -> Iterator[Sighting]:
     """Rows on which policies and declaration disagree, then tried for real."""
     rows = [row.data | change for change in changes]
-    for command in ("SELECT", "UPDATE", "DELETE"):
-        if not rows or not prober._possible(subject, actor, command):
-            continue
+    possible = [c for c in ("SELECT", "UPDATE", "DELETE") if prober._possible(subject, actor, c)]
+    for command, places in disputed(prober, subject, actor, possible, rows).items():
         confirmed = 0
-        for place in suspects(prober, subject, actor, command, rows)[:_MOST_TRIED]:
+        for place in places[:_MOST_TRIED]:
             found = list(_with(prober, subject, row, row, changes[place], [actor], (command,)))
             confirmed += bool(found)
             yield from found
