@@ -13,6 +13,8 @@ from xml.etree import ElementTree
 
 import psycopg
 
+from harness.database.columns import Column, Constraint
+
 __all__ = [
     "Bucket",
     "Catalogue",
@@ -34,43 +36,6 @@ def quoted(name: str) -> str:
     """``name`` as SQL writes it: in double quotes unless it needs none."""
     plain = name and set(name) <= _PLAIN and not name[0].isdigit() and name[0] != "$"
     return name if plain else '"' + name.replace('"', '""') + '"'
-
-
-@dataclass(frozen=True)
-class Column:
-    """A column. ``base`` is its type's name below any domain; ``grants``: where columns are granted."""
-
-    name: str
-    type: str
-    not_null: bool
-    generated: bool
-    identity: str
-    default: str | None
-    kind: str
-    category: str
-    base: str
-    domain: str | None
-    length: int | None
-    labels: list[str] | None
-    grants: dict[str, list[str]] | None
-
-    @property
-    def sql(self) -> str:
-        """Its name, quoted where needed."""
-        return '"' + self.name.replace('"', '""') + '"'
-
-
-@dataclass(frozen=True)
-class Constraint:
-    """A constraint; ``kind`` is pg_constraint.contype."""
-
-    name: str
-    kind: str
-    deferrable: bool
-    columns: list[str]
-    target: int | None
-    target_columns: list[str]
-    text: str | None
 
 
 @dataclass(frozen=True)

@@ -132,7 +132,8 @@ def _prove(
     closed = not any(one.proofs and one.rule != "missing-access" for one in known_bad)
     report.found += known_bad
     # what runs with its caller's rights does no more than the tables let it
-    report.found += [one for one in functions(prober) if closed or _definer(catalogue, one)]
+    leaking = [one for one in functions(prober) if closed or _definer(catalogue, one)]
+    report.found += [one for one in leaking if not _follows(catalogue, one, known_bad)]
     if closed:
         report.found += side_effects(prober)
     report.gaps += prober.gaps
@@ -169,3 +170,10 @@ def _worlds(planter: Planter, known: list[Subject], report: Report) -> dict[str,
 
 def _definer(catalogue: Catalogue, found: Found) -> bool:
     return any(f.definer for f in catalogue.functions if found.object == f"function {f.title}")
+
+
+def _follows(catalogue: Catalogue, found: Found, known: list[Found]) -> bool:
+    """Whether a function leaks because it asks another that is found already."""
+    named = {one.object for one in known}
+    asked = [f.oid for f in catalogue.functions if found.object == f"function {f.title}"]
+    return any(f"function {f.title}" in named for f in catalogue.called(asked))

@@ -33,7 +33,7 @@ def novelties(prober: Prober, subject: Subject) -> Iterator[Sighting]:
     if row is None:
         return
     texts = texts_of(prober, subject)
-    for actor in prober.everybody:
+    for actor in prober.concerned(subject):
         if prober._possible(subject, actor, "INSERT"):
             yield from _inserts(prober, subject, row, actor, texts)
         if actor.user and not subject.bucket and prober._possible(subject, actor, "UPDATE"):

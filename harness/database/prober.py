@@ -32,7 +32,7 @@ class Prober(ProberMoves):
         if row is None:
             yield from self.imagined(subject) if subject.heir else ()
             return
-        for actor in self.everybody:
+        for actor in self.concerned(subject):
             yield from self.existing(subject, actor, row)
             yield from self.inserts(subject, actor)
         yield from self.reassigns(subject)

@@ -54,6 +54,7 @@ class ProberBase:
     mark: str
     gaps: list[Gap] = field(default_factory=list)
     subjects: list[Subject] = field(default_factory=list)
+    _about: dict[tuple[int, str], bool] = field(default_factory=dict)
     judge: Callable[[Sighting], list[Found]] | None = None
     _expected: dict[Any, dict[str, bool]] = field(default_factory=dict)
 
@@ -79,6 +80,37 @@ class ProberBase:
             if r not in (self.declaration.anonymous, self.declaration.signed_in)
         ]
         return found + [Actor(role, role) for role in others]
+
+    def concerned(self, subject: Subject) -> list[Actor]:
+        """Everybody to whom the subject may be something: without a word of groups, a role is none."""
+        cached = self._about.get(subject.key)
+        if cached is None:
+            cached = self._about[subject.key] = self._about_groups(subject)
+        if cached:
+            return self.everybody
+        return [a for a in self.everybody if " in " not in a.name and not a.name.startswith("no longer")]
+
+    def _about_groups(self, subject: Subject) -> bool:
+        """Whether rules or policies, or those of tables that they read, lead to a membership."""
+        if any(rule.who == "members" for rule in subject.rules):
+            return True
+        tables = {m.table for m in self.declaration.memberships.values()}
+        words = {table.rpartition(".")[2].strip('"') for table in tables}
+        seen, open_ = set(), [subject.relation.oid]
+        while open_:
+            oid = open_.pop()
+            relation = self.catalogue.by_oid.get(oid)
+            if oid in seen or relation is None:
+                continue
+            seen.add(oid)
+            if relation.title in tables:
+                return True
+            for policy in self.catalogue.policies_of(relation):
+                open_ += policy.relations
+                bodies = " ".join(f.body for f in self.catalogue.called(policy.functions))
+                if any(word in bodies for word in words):
+                    return True
+        return any(word in str(rule.where) + str(rule.check) for rule in subject.rules for word in words)
 
     def subject_of(self, bucket: str) -> Subject | None:
         """The files of a bucket."""

@@ -21,6 +21,8 @@ __all__ = ["Privacy", "functions", "privacy"]
 
 _ROWS = 50
 _MOST_COMPARED = 8
+_MOST_AS_CALLER = 16
+"""Calls of what does no more than its caller may do anyway."""
 
 
 @dataclass
@@ -129,6 +131,7 @@ def _watch(prober: Prober, actor: Actor, rows: list[Planted]) -> str:
 
 def _called(prober: Prober, function: Function, view: Privacy, secret: set[str]) -> Found | None:
     ways = list(arguments(prober, function, view.actor, secret))
+    ways = ways if function.definer else ways[:_MOST_AS_CALLER]
     if function.volatile != "v" and len(ways) > 1:
         together = _together(prober, function, view, ways)
         if together is None:

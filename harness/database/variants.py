@@ -45,7 +45,7 @@ def tried(prober: Prober, subject: Subject) -> Iterator[Sighting]:
         why = f"its conditions name more values than the {_MOST_EVALUATED} that are evaluated"
         prober.gaps.append(Gap(subject.title, why))
     changes = changes[:_MOST_EVALUATED]
-    for actor in prober.everybody:
+    for actor in prober.concerned(subject):
         own = [c for c in parts.of(prober, subject, row, actor) if c not in changes] if actor.user else []
         yield from _evaluated(prober, subject, row, actor, [*changes, *own])
     if _looks_itself_up(prober, subject):
