@@ -20,6 +20,8 @@ _CLAIMS: dict[str, tuple[Any, ...]] = {
     "is_anonymous": (True, False),
     "email_verified": (True,),
     "phone_verified": (True,),
+    "email": (None,),
+    "phone": (None,),
 }
 """What anybody's token may say of them without anybody's leave."""
 

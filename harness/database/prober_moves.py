@@ -102,13 +102,15 @@ class ProberMoves(ProberBase):
         before_may = self.expected(subject, actor, own.data)["UPDATE"]
         if before_may and self.expected(subject, actor, after, new=True)["UPDATE"]:
             return
+        taken = not before_may and own is self.worlds["A"].row(subject)
+        kind = "foreign-update" if taken else "owner-reassigned"
         if relation.rows > LARGE:
             if self.passes(subject, actor, "UPDATE", own.data) and self.passes(
                 subject, actor, "UPDATE", after, new=True
             ):
                 did = f"the policies for UPDATE of {subject.title}, evaluated"
                 saw = f"a row may become {values.shown(change)}"
-                yield Sighting("owner-reassigned", subject, actor, "UPDATE", own.data, did, saw, after)
+                yield Sighting(kind, subject, actor, "UPDATE", own.data, did, saw, after)
             return
         columns = [c for name in change if (c := relation.column(name))]
         pairs = ", ".join(f"{c.sql} = {values.value(c, change[c.name])}" for c in columns)
@@ -139,8 +141,6 @@ class ProberMoves(ProberBase):
         if happened:
             did = f"update {relation.title} set {values.shown(change)} where true"
             saw = f"the row became {values.shown(change)}"
-            taken = not before_may and own is self.worlds["A"].row(subject)
-            kind = "foreign-update" if taken else "owner-reassigned"
             yield Sighting(kind, subject, actor, "UPDATE", own.data, did, saw, after)
         elif outcome.policy_error and not outcome.sqlstate.startswith("22"):
             yield broken(subject, actor, "UPDATE", own.data, outcome)

@@ -136,10 +136,11 @@ class Session:
 def statement_identity(declaration: Declaration, actor: Actor) -> str:
     """SQL that makes the session's claims those of ``actor``."""
     settings = {"request.jwt.claims": actor.token, "request.jwt.claim.sub": actor.user or ""}
-    settings |= {
-        name: _claimed(value.replace("{user}", actor.user or ""), actor)
-        for name, value in declaration.settings.items()
-    }
+    for name, value in declaration.settings.items():
+        if actor.user is None and "{user}" in value:
+            settings.setdefault(name, "")  # it is made for callers with a user
+        else:
+            settings[name] = _claimed(value.replace("{user}", actor.user or ""), actor)
     calls = ", ".join(f"set_config({literal(k)}, {literal(v)}, true)" for k, v in settings.items())
     return f"select {calls}"
 
