@@ -147,6 +147,7 @@ def _worlds(planter: Planter, known: list[Subject], report: Report) -> dict[str,
         planter.act(world)
         for subject in known:
             if not subject.relation.table:
+                _beneath(planter, world, subject, report)
                 continue
             try:
                 planter.plant(world, subject)
@@ -166,6 +167,20 @@ def _worlds(planter: Planter, known: list[Subject], report: Report) -> dict[str,
     for world in worlds.values():
         planter.refresh(world)
     return worlds
+
+
+def _beneath(planter: Planter, world: World, subject: Subject, report: Report) -> None:
+    """Rows of the tables that a view reads, where nobody reaches those by themselves."""
+    for oid in planter.catalogue.reach(subject.relation):
+        below = planter.catalogue.by_oid.get(oid)
+        if below is None or not below.table or below.schema in ("auth", "storage"):
+            continue
+        try:
+            planter.ensure(world, below)
+        except CannotPlant as error:
+            gap = Gap(subject.title, f"rows that it would show cannot be made up: {error}")
+            if gap not in report.gaps and below.title not in planter.declaration.tables:
+                report.gaps.append(gap)
 
 
 def _definer(catalogue: Catalogue, found: Found) -> bool:

@@ -11,9 +11,9 @@ from harness.database.findings import Found, Severity
 
 __all__ = [
     "absent",
+    "ancestor",
     "exposed",
-    "grants",
-    "lacking",
+    "held",
     "policies",
     "row_security",
     "undeclared",
