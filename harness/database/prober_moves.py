@@ -11,6 +11,7 @@ from harness.database.catalogue import Relation
 from harness.database.oracle import Actor, Subject, literal
 from harness.database.planted import Planted, World
 from harness.database.prober_base import LARGE, PASSED, ProberBase, Sighting, broken
+from harness.database.session import Outcome
 
 __all__ = ["ProberMoves"]
 
@@ -112,24 +113,9 @@ class ProberMoves(ProberBase):
                 saw = f"a row may become {values.shown(change)}"
                 yield Sighting(kind, subject, actor, "UPDATE", own.data, did, saw, after)
             return
-        columns = [c for name in change if (c := relation.column(name))]
-        pairs = ", ".join(f"{c.sql} = {values.value(c, change[c.name])}" for c in columns)
-        statement = f"update {relation.sql} set {pairs} where true"
-        here = f"tableoid = {own.table} and ctid = {literal(own.ctid)}"
-        inspect = f"select 1, null from {relation.sql} where {here}"
-        if relation.key and not set(relation.key) & set(change):
-            inspect = (  # what really came of it: a trigger may have put things right
-                f"select (select 1 from {relation.sql} where {here}),"
-                f" (select to_jsonb(t.*) from {relation.sql} t where {own.match()} limit 1)"
-            )
-        outcome = self.session.attempt(actor, statement, inspect, self._alone(relation, own, actor))
-        if outcome.seen and outcome.seen[0][0] is None and outcome.seen[0][1]:
-            real = outcome.seen[0][1]
-            if before_may and self.expected(subject, actor, real, new=True)["UPDATE"]:
-                return
-            outcome = replace(outcome, seen=[])
-        elif outcome.seen and outcome.seen[0][0] is None:
-            outcome = replace(outcome, seen=[])
+        outcome, real = self._updated(subject, actor, own, change)
+        if real is not None and before_may and self.expected(subject, actor, real, new=True)["UPDATE"]:
+            return
         happened = outcome.sqlstate in PASSED or (
             not outcome.sqlstate and outcome.rows > 0 and not outcome.seen
         )
@@ -145,6 +131,26 @@ class ProberMoves(ProberBase):
         elif outcome.policy_error and not outcome.sqlstate.startswith("22"):
             yield broken(subject, actor, "UPDATE", own.data, outcome)
         self._interrupted(subject, outcome)
+
+    def _updated(
+        self, subject: Subject, actor: Actor, own: Planted, change: dict[str, Any]
+    ) -> tuple[Outcome, dict[str, Any] | None]:
+        """The update; ``seen`` is empty when it moved the row. And what came of the row, if known."""
+        relation = subject.relation
+        columns = [c for name in change if (c := relation.column(name))]
+        pairs = ", ".join(f"{c.sql} = {values.value(c, change[c.name])}" for c in columns)
+        statement = f"update {relation.sql} set {pairs} where true"
+        here = f"tableoid = {own.table} and ctid = {literal(own.ctid)}"
+        inspect = f"select 1, null from {relation.sql} where {here}"
+        if relation.key and not set(relation.key) & set(change):
+            inspect = (  # what really came of it: a trigger may have put things right
+                f"select (select 1 from {relation.sql} where {here}),"
+                f" (select to_jsonb(t.*) from {relation.sql} t where {own.match()} limit 1)"
+            )
+        outcome = self.session.attempt(actor, statement, inspect, self._alone(relation, own, actor))
+        if outcome.seen and outcome.seen[0][0] is None:
+            return replace(outcome, seen=[]), outcome.seen[0][1]
+        return outcome, None
 
     def _alone(self, relation: Relation, own: Planted, actor: Actor) -> str:
         """SQL that leaves the actor one row of the relation: an unfiltered update shall touch no other."""
