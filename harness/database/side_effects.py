@@ -39,7 +39,8 @@ def _writes(
     for did, statement, prepare in _statements(prober, subject, row, actor):
         outcome = prober.session.attempt(actor, statement, watch, prepare)
         # nothing refers to a row that was just made: what could not be deleted is another's
-        reached = did.startswith("delete") and outcome.sqlstate == "23503"
+        referred = outcome.sqlstate == "23503" and outcome.message.startswith("update or delete on")
+        reached = did.startswith("delete") and referred
         changed = bool(outcome.rows and outcome.seen) and list(outcome.seen[0])[:-1] != list(before)[:-1]
         if not reached and (outcome.sqlstate or not changed):
             continue
