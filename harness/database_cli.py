@@ -10,6 +10,7 @@ import psycopg
 import typer
 from psycopg.conninfo import conninfo_to_dict
 
+from harness.database.declaration import Declaration
 from harness.database.findings import Found, Gap, Report
 from harness.db_cli import app
 from harness.errors import ConfigurationError, DeployError, Problem
@@ -69,7 +70,7 @@ def check(
         console.print(f"[red]unreachable[/]  {_first_line(error)}", markup=True)
         raise typer.Exit(3) from None
     if advisors:
-        _add_advice(dsn, report)
+        _add_advice(dsn, report, wanted)
     report.found = located(report.found, migrations)
     if sarif:
         write_sarif(report, sarif)
@@ -142,29 +143,29 @@ def _wrong(where: str, what: str, hint: str = "") -> ConfigurationError:
     return ConfigurationError([Problem(where, what, hint)], title="arguments")
 
 
-def _add_advice(dsn: str, report: Report) -> None:
+def _add_advice(dsn: str, report: Report, wanted: Declaration) -> None:
     """Add what the advisors say; that they could not be asked is a gap, and loses nothing else."""
     try:
-        report.found += _advised(dsn, report)
+        report.found += _advised(dsn, report, wanted)
     except DeployError as error:
         report.gaps.append(
             Gap("the advisors", f"they could not be asked: {_first_line(error)}", "make setup")
         )
 
 
-def _advised(dsn: str, report: Report) -> list[Found]:
-    """What Supabase's advisors say beyond the report.
+def _advised(dsn: str, report: Report, wanted: Declaration) -> list[Found]:
+    """What Supabase's advisors say beyond the report, and against the declaration.
 
     Raises:
         DeployError: when they cannot run.
     """
-    from harness.database.advisors import advice, without_duplicates
+    from harness.database.advisors import advice, beyond, without_duplicates
     from harness.providers.supabase_cli import SupabaseCli, Target, asked_advisors
 
     with tempfile.TemporaryDirectory() as state:
         lints = asked_advisors(SupabaseCli(_ROOT, Path(state)), Target.from_dsn(dsn))
     found, _ = advice(lints)
-    return without_duplicates(found, report.found)
+    return beyond(without_duplicates(found, report.found), wanted)
 
 
 def _print(report: Report) -> None:

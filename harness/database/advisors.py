@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from harness.database.declaration import Declaration
 from harness.database.findings import Found, Severity
 
-__all__ = ["SAME", "advice", "without_duplicates"]
+__all__ = ["SAME", "advice", "beyond", "without_duplicates"]
 
 SAME = {
     "rls_disabled_in_public": "rls-disabled",
@@ -57,6 +58,20 @@ def without_duplicates(advised: Iterable[Found], found: Iterable[Found]) -> list
         for one in advised
         if (SAME.get(one.rule.removeprefix("advisor "), ""), _plain(one.object)) not in known
     ]
+
+
+def beyond(advised: Iterable[Found], declaration: Declaration) -> list[Found]:
+    """The advice but for what the declaration says is meant: an owner's view, a function with callers."""
+    meant = {_plain(title) for title, table in declaration.tables.items() if table.rights == "owner"}
+    called = {_plain(f"function {title}") for title in declaration.functions}
+    return [one for one in advised if not _meant(one, meant, called)]
+
+
+def _meant(one: Found, views: set[str], functions: set[str]) -> bool:
+    name = one.rule.removeprefix("advisor ")
+    if name == "security_definer_view":
+        return _plain(one.object) in views
+    return SAME.get(name) == "definer-exposed" and _plain(one.object) in functions
 
 
 def _plain(title: str) -> str:

@@ -2,7 +2,7 @@
 
 Callers reach such a table only through the view, with their own rights. Where the view shows the whole
 table, what is declared of the view is what the table's policies must keep, and is tried on the table
-itself. Where it does not, writes through the view are not tried, and that is said.
+itself. Where it does not, only the view is tried, and that is said where callers may write through it.
 """
 
 from __future__ import annotations

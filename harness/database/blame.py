@@ -12,7 +12,7 @@ from harness.database.causes import gathered, policy_title, without_consequences
 from harness.database.declaration import Declaration, Rule
 from harness.database.expressions import calls
 from harness.database.findings import Found
-from harness.database.oracle import Actor, Subject, record
+from harness.database.oracle import Actor, Subject, literal, record
 from harness.database.prober import Prober, Sighting
 
 __all__ = ["Judge", "blamed", "rule_sql"]
@@ -126,13 +126,37 @@ class Judge:
                 self._fix(policy, sighting, [p for p in policies if p not in guilty]),
             )
         if not policies:
-            yield self._found(
+            yield self._beneath(sighting) or self._found(
                 sighting,
                 relation.title,
                 sighting.kind,
                 "no policy explains it",
                 "-- look at its triggers and rules",
             )
+
+    def _beneath(self, sighting: Sighting) -> Found | None:
+        """What a view with its caller's rights reaches that has more: a view, a function, a trigger."""
+        top = sighting.subject.relation
+        if sighting.command != "SELECT":
+            for trigger in self.catalogue.triggers:
+                function = self.catalogue.function_by_oid.get(trigger["function"])
+                if trigger["relation"] == top.oid and function is not None:
+                    what = f'trigger "{trigger["name"]}" on {top.title} writes with its owner\'s rights'
+                    fix = f"-- let {function.title} look at whose row it writes"
+                    return self._found(sighting, f"function {function.title}", sighting.kind, what, fix)
+        views = [top, *(r for oid in self.catalogue.reach(top) if (r := self.catalogue.by_oid.get(oid)))]
+        for relation in views:
+            if relation.kind == "v" and not relation.invoker:
+                what = f"it reads with the rights of {relation.owner}, and {top.title} reads it"
+                fix = f"alter view {relation.title} set (security_invoker = true);"
+                return self._found(sighting, relation.title, "view-bypasses-rls", what, fix)
+        text = " ".join(r.definition or "" for r in views if r.kind == "v")
+        for function in self.catalogue.functions:
+            if function.definer and not function.extension and any(calls(text, function.name)):
+                what = f"it reads with the rights of {function.owner}, and {top.title} calls it"
+                fix = f"alter function {function.title} security invoker;"
+                return self._found(sighting, f"function {function.title}", sighting.kind, what, fix)
+        return None
 
     def true(self, expression: str | None, relation: Relation, actor: Actor, row: dict[str, Any]) -> bool:
         """Whether a policy's expression is true of ``row`` for ``actor``."""
@@ -145,23 +169,35 @@ class Judge:
     ) -> Function | None:
         """The function that says yes to somebody who is no member, or has no such role."""
         actor, relation = sighting.actor, sighting.subject.relation
-        if not self._of_a(row):
+        if sighting.subject.bucket is None and not self._of_a(row):
             return None
         mine = {role for role in self.prober.power_now(actor).replace(";", ",").split(",") if role}
+        if sighting.subject.bucket and not any(group in str(row["name"]) for group in self._groups("A")):
+            mine = set()  # a file that lies in no group's folder: nobody is a member there
         for oid in policy.functions:
             function = self.catalogue.function_by_oid.get(oid)
-            if (
-                function is None
-                or function.schema in ("auth", "storage", "pg_catalog")
-                or function.returns != "boolean"
-            ):
+            if function is None or function.schema in ("auth", "storage", "pg_catalog"):
                 continue
             for call in calls(text, function.name):
-                asked = set(re.findall(r"'([^']*)'", call))
-                wrong = not mine or (bool(asked) and not asked & mine)
-                if wrong and self.true(call, relation, actor, row):
+                test = self._lie(function, call, mine, relation)
+                if test and self.true(test, relation, actor, row):
                     return function
         return None
+
+    def _lie(self, function: Function, call: str, mine: set[str], relation: Relation) -> str | None:
+        """A condition: what the function answers is not so, for somebody with the roles ``mine``."""
+        if function.returns == "boolean":
+            asked = set(re.findall(r"'([^']*)'", call))
+            return call if not mine or (bool(asked) and not asked & mine) else None
+        if function.set:  # the groups that one belongs to
+            groups = ", ".join(literal(group) for group in self._groups("A"))
+            found = f"exists (select from {call} as answer_ where answer_::text in ({groups}))"
+            return found if groups and not mine else None
+        # the role that one has in the row's group
+        if not any(re.search(rf"\b{re.escape(c.name)}\b", call) for c in relation.columns):
+            return None
+        roles = ", ".join(literal(role) for role in sorted(mine))
+        return f"({call})::text not in ({roles})" if mine else f"({call}) is not null"
 
     def _of_a(self, row: dict[str, Any]) -> bool:
         """Whether the row leads to a group of A: only there it is known who is a member."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -10,6 +12,8 @@ from typing import Any, Literal
 from xml.etree import ElementTree
 
 import psycopg
+
+from harness.database.columns import Column, Constraint
 
 __all__ = [
     "Bucket",
@@ -32,43 +36,6 @@ def quoted(name: str) -> str:
     """``name`` as SQL writes it: in double quotes unless it needs none."""
     plain = name and set(name) <= _PLAIN and not name[0].isdigit() and name[0] != "$"
     return name if plain else '"' + name.replace('"', '""') + '"'
-
-
-@dataclass(frozen=True)
-class Column:
-    """A column. ``base`` is its type's name below any domain; ``grants``: where columns are granted."""
-
-    name: str
-    type: str
-    not_null: bool
-    generated: bool
-    identity: str
-    default: str | None
-    kind: str
-    category: str
-    base: str
-    domain: str | None
-    length: int | None
-    labels: list[str] | None
-    grants: dict[str, list[str]] | None
-
-    @property
-    def sql(self) -> str:
-        """Its name, quoted where needed."""
-        return '"' + self.name.replace('"', '""') + '"'
-
-
-@dataclass(frozen=True)
-class Constraint:
-    """A constraint; ``kind`` is pg_constraint.contype."""
-
-    name: str
-    kind: str
-    deferrable: bool
-    columns: list[str]
-    target: int | None
-    target_columns: list[str]
-    text: str | None
 
 
 @dataclass(frozen=True)
@@ -267,6 +234,37 @@ class Catalogue:
                 seen.add(name)
                 open_ += self.roles.get(name, {}).get("member_of", [])
         return seen
+
+    def ancestors(self, relation: Relation) -> list[int]:
+        """oids of the tables that the relation is a part or heir of, the nearest first."""
+        found: list[int] = []
+        open_ = list(relation.parents)
+        while open_:
+            oid = open_.pop(0)
+            if oid not in found:
+                found.append(oid)
+                open_ += self.by_oid[oid].parents if oid in self.by_oid else []
+        return found
+
+    def called(self, oids: Iterable[int]) -> list[Function]:
+        """The functions, and those of one's own that they call in turn, however deep."""
+        seen: dict[int, Function] = {}
+        open_ = [f for oid in oids if (f := self.function_by_oid.get(oid)) is not None]
+        while open_:
+            function = open_.pop()
+            if function.oid in seen or function.extension or function.schema in ("auth", "storage"):
+                continue
+            seen[function.oid] = function
+            words = set(re.findall(r"\w+(?=\s*\()", function.body))
+            open_ += [other for word in words for other in self._by_name.get(word, ())]
+        return list(seen.values())
+
+    @cached_property
+    def _by_name(self) -> dict[str, list[Function]]:
+        found: dict[str, list[Function]] = {}
+        for function in self.functions:
+            found.setdefault(function.name, []).append(function)
+        return found
 
     def reach(self, relation: Relation) -> set[int]:
         """oids of the tables that a view reads, through other views too."""

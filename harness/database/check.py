@@ -16,16 +16,26 @@ from harness.database.blame import Judge, blamed
 from harness.database.catalogue import Catalogue, quoted, read
 from harness.database.declaration import Declaration
 from harness.database.findings import Found, Gap, Report, merged
+from harness.database.mates import enrolled
+from harness.database.novelties import novelties
 from harness.database.oracle import Subject, subjects
 from harness.database.planted import CannotPlant, World
 from harness.database.prober import Prober, Sighting
-from harness.database.prober_views import functions, view
+from harness.database.prober_functions import functions
+from harness.database.prober_view_writes import through, widened
+from harness.database.prober_views import view
 from harness.database.promises import alike, promised
 from harness.database.session import CannotBecome, Session
+from harness.database.side_effects import side_effects
+from harness.database.unrefuted import unrefuted
 from harness.database.variants import tried
-from harness.database.worlds import Planter, weak_roles
+from harness.database.worlds import Planter
 
 __all__ = ["Options", "check", "check_connection"]
+
+
+TABLE = (Prober.table, tried, novelties, promised)
+VIEW = (view, widened, through)
 
 
 @dataclass(frozen=True)
@@ -101,6 +111,7 @@ def _prove(
     )
     report.writes = [f"{title}: {count} rows, rolled back" for title, count in sorted(planted.items())]
     prober = Prober(Session(connection, declaration), catalogue, declaration, worlds, mark)
+    prober.subjects = known
     prober.judge = Judge(prober).of
     sightings: list[Sighting] = []
     for subject in known:
@@ -112,21 +123,24 @@ def _prove(
         except CannotBecome as error:
             report.gaps.append(Gap(subject.title, str(error), "connect as one who may become them"))
     known_bad = blamed(prober, sightings)
+    known_bad += unrefuted(prober, static_policies.loose(catalogue, declaration), known_bad + report.found)
     closed = not any(one.proofs and one.rule != "missing-access" for one in known_bad)
     report.found += known_bad
     # what runs with its caller's rights does no more than the tables let it
-    report.found += [one for one in functions(prober) if closed or _definer(catalogue, one)]
+    leaking = [one for one in functions(prober) if closed or _definer(catalogue, one)]
+    report.found += [one for one in leaking if not _follows(catalogue, one, known_bad)]
+    if closed:
+        report.found += side_effects(prober)
     report.gaps += prober.gaps
     report.probes = prober.session.count
 
 
 def _tries(prober: Prober, subject: Subject) -> list[Sighting]:
     """Everything that is tried on one table, bucket or view."""
-    if not subject.relation.table:
-        return list(view(prober, subject))
     if (why := alike(prober, subject)) is not None:
         prober.gaps.append(why)
-    return [*prober.table(subject), *tried(prober, subject), *promised(prober, subject)]
+    probes = TABLE if subject.relation.table else VIEW
+    return [sighting for probe in probes for sighting in probe(prober, subject)]
 
 
 def _worlds(planter: Planter, known: list[Subject], report: Report) -> dict[str, World]:
@@ -140,28 +154,19 @@ def _worlds(planter: Planter, known: list[Subject], report: Report) -> dict[str,
             try:
                 planter.plant(world, subject)
             except CannotPlant as error:
+                if subject.heir:
+                    continue  # its policies are evaluated on a row of the table that it is a part of
                 gap = Gap(
                     subject.title, f"its rows cannot be made up: {error}", "say `plant:` in the declaration"
                 )
                 if gap not in report.gaps:
                     report.gaps.append(gap)
-        planter.surroundings(world)
-    for name, membership in planter.declaration.memberships.items():
-        relation = planter.catalogue.by_title.get(membership.table)
-        there = worlds["A"].rows.get((relation.oid, "")) if relation else None
-        if relation is None or there is None:
-            continue
-        mate = planter.world(f"member of {name}", role)
-        planter.act(mate)
-        fixed = {membership.user: mate.user, membership.group: str(there.data[membership.group])}
-        weak = weak_roles(planter.catalogue, planter.declaration, name, known)
-        if membership.role and weak:
-            fixed[membership.role] = weak[0]
-        try:
-            mate.rows[relation.oid, ""] = planter.insert(relation, mate, fixed)
-        except CannotPlant as error:
-            report.gaps.append(Gap(membership.table, f"no second member can be made: {error}"))
-        worlds[mate.actor.name] = mate
+        report.gaps += (gap for gap in planter.surroundings(world) if gap not in report.gaps)
+    for mate in enrolled(planter, worlds["A"], known):
+        if isinstance(mate, CannotPlant):
+            report.gaps.append(Gap("memberships", f"no further member can be made: {mate}"))
+        else:
+            worlds[mate.actor.name] = mate
     for world in worlds.values():
         planter.refresh(world)
     return worlds
@@ -169,3 +174,10 @@ def _worlds(planter: Planter, known: list[Subject], report: Report) -> dict[str,
 
 def _definer(catalogue: Catalogue, found: Found) -> bool:
     return any(f.definer for f in catalogue.functions if found.object == f"function {f.title}")
+
+
+def _follows(catalogue: Catalogue, found: Found, known: list[Found]) -> bool:
+    """Whether a function leaks because it asks another that is found already."""
+    named = {one.object for one in known}
+    asked = [f.oid for f in catalogue.functions if found.object == f"function {f.title}"]
+    return any(f"function {f.title}" in named for f in catalogue.called(asked))

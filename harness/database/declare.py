@@ -14,7 +14,7 @@ from typing import Any
 import psycopg
 import yaml
 
-from harness.database import static_relations, static_roles
+from harness.database import static_grants, static_relations, static_roles
 from harness.database.beneath import hidden_tables
 from harness.database.catalogue import COMMANDS, Catalogue, Policy, Relation, read
 from harness.database.check import Options, check_connection
@@ -129,7 +129,7 @@ def _declared(catalogue: Catalogue, base: Declaration) -> dict[str, Any]:
         data["buckets"] = {bucket.id: _bucket(catalogue, base, bucket) for bucket in catalogue.buckets}
     exact = parse(_text(data))
     excess = [
-        *static_relations.grants(catalogue, exact),
+        *static_grants.grants(catalogue, exact),
         *static_roles.defaults(catalogue, exact),
         *static_roles.sequences(catalogue, exact),
     ]

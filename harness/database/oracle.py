@@ -11,7 +11,7 @@ from typing import Any
 from harness.database.catalogue import COMMANDS, Catalogue, Relation
 from harness.database.declaration import Declaration, Rule, Table
 
-__all__ = ["Actor", "Subject", "expectations", "literal", "predicate", "record", "subjects"]
+__all__ = ["Actor", "Subject", "expectations", "literal", "permission", "predicate", "record", "subjects"]
 
 
 def literal(text: object) -> str:
@@ -34,6 +34,11 @@ class Actor:
     def title(self) -> str:
         """As findings call them."""
         return f"{self.role} ({self.name})" if self.user else self.role
+
+    @property
+    def promised(self) -> bool:
+        """Whether what they may do must work as well: of A that is asked elsewhere."""
+        return self.name != "A" and not self.name.startswith("no longer")
 
     @property
     def token(self) -> str:
@@ -87,7 +92,7 @@ def subjects(catalogue: Catalogue, declaration: Declaration) -> list[Subject]:
 def _heirs(catalogue: Catalogue, declaration: Declaration, known: list[Subject]) -> Iterator[Subject]:
     parents = {subject.relation.oid: subject for subject in known}
     for relation in catalogue.relations:
-        above = next((parents[oid] for oid in relation.parents if oid in parents), None)
+        above = next((parents[oid] for oid in catalogue.ancestors(relation) if oid in parents), None)
         if above is None or relation.title in declaration.tables or not relation.table or not relation.rls:
             continue
         if any(relation.allows(role, command) for role in catalogue.api_roles for command in COMMANDS):
@@ -150,13 +155,17 @@ def expectations(
     subject: Subject, declaration: Declaration, actor: Actor, row: dict[str, Any], *, new: bool = False
 ) -> str:
     """A query for four booleans: may ``actor`` select, insert, update, delete ``row``?"""
-    columns = []
-    for command in COMMANDS:
-        rules = [
-            predicate(subject, rule, declaration, actor, new=new)
-            for rule in subject.rules
-            if command.lower() in rule.may and actor.role in declaration.roles_of(rule)
-        ]
-        any_of = " or ".join(f"({rule})" for rule in rules) or "false"
-        columns.append(f"coalesce({any_of}, false)")
+    columns = [permission(subject, declaration, actor, command, new=new) for command in COMMANDS]
     return f"select {', '.join(columns)} from {record(subject.relation, row)}"
+
+
+def permission(
+    subject: Subject, declaration: Declaration, actor: Actor, command: str, *, new: bool = False
+) -> str:
+    """The condition under which the rules let ``actor`` do ``command`` with a row of the subject."""
+    rules = [
+        predicate(subject, rule, declaration, actor, new=new)
+        for rule in subject.rules
+        if command.lower() in rule.may and actor.role in declaration.roles_of(rule)
+    ]
+    return f"coalesce({' or '.join(f'({rule})' for rule in rules) or 'false'}, false)"

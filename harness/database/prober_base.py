@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from harness.database import values
-from harness.database.catalogue import COMMANDS, Catalogue, Column
+from harness.database.catalogue import COMMANDS, Catalogue, Column, Relation
 from harness.database.declaration import Declaration
 from harness.database.findings import Found, Gap
 from harness.database.oracle import Actor, Subject, expectations, literal, record
@@ -16,7 +16,12 @@ from harness.database.planted import Planted, World
 from harness.database.session import Outcome, Session
 from harness.database.synthesise import plausible, unique_columns
 
-__all__ = ["ProberBase", "Sighting"]
+__all__ = ["LARGE", "PASSED", "ProberBase", "Sighting", "broken"]
+
+LARGE = 200_000
+"""Rows from which on nothing is written without a filter: it would lock too many."""
+PASSED = ("23505", "23P01")
+"""Constraints are looked at after the policies: those let it pass."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +53,8 @@ class ProberBase:
     worlds: dict[str, World]
     mark: str
     gaps: list[Gap] = field(default_factory=list)
+    subjects: list[Subject] = field(default_factory=list)
+    _about: dict[tuple[int, str], bool] = field(default_factory=dict)
     judge: Callable[[Sighting], list[Found]] | None = None
     _expected: dict[Any, dict[str, bool]] = field(default_factory=dict)
 
@@ -55,6 +62,11 @@ class ProberBase:
     def anonymous(self) -> Actor:
         """A caller without a token."""
         return Actor("anonymous", self.declaration.anonymous)
+
+    @property
+    def everybody(self) -> list[Actor]:
+        """A too: more than is declared may not be done with one's own rows either."""
+        return [self.worlds["A"].actor, *self.intruders]
 
     @property
     def intruders(self) -> list[Actor]:
@@ -68,6 +80,41 @@ class ProberBase:
             if r not in (self.declaration.anonymous, self.declaration.signed_in)
         ]
         return found + [Actor(role, role) for role in others]
+
+    def concerned(self, subject: Subject) -> list[Actor]:
+        """Everybody to whom the subject may be something: without a word of groups, a role is none."""
+        cached = self._about.get(subject.key)
+        if cached is None:
+            cached = self._about[subject.key] = self._about_groups(subject)
+        if cached:
+            return self.everybody
+        return [a for a in self.everybody if " in " not in a.name and not a.name.startswith("no longer")]
+
+    def _about_groups(self, subject: Subject) -> bool:
+        """Whether rules or policies, or those of tables that they read, lead to a membership."""
+        if any(rule.who == "members" for rule in subject.rules):
+            return True
+        tables = {m.table for m in self.declaration.memberships.values()}
+        words = {table.rpartition(".")[2].strip('"') for table in tables}
+        seen, open_ = set(), [subject.relation.oid]
+        while open_:
+            oid = open_.pop()
+            relation = self.catalogue.by_oid.get(oid)
+            if oid in seen or relation is None:
+                continue
+            seen.add(oid)
+            if relation.title in tables:
+                return True
+            for policy in self.catalogue.policies_of(relation):
+                open_ += policy.relations
+                bodies = " ".join(f.body for f in self.catalogue.called(policy.functions))
+                if any(word in bodies for word in words):
+                    return True
+        return any(word in str(rule.where) + str(rule.check) for rule in subject.rules for word in words)
+
+    def subject_of(self, bucket: str) -> Subject | None:
+        """The files of a bucket."""
+        return next((one for one in self.subjects if one.bucket == bucket), None)
 
     def judged(self, sighting: Sighting) -> Sighting:
         """The sighting with who is to blame for it, as things stand now."""
@@ -140,18 +187,25 @@ class ProberBase:
         self, subject: Subject, actor: Actor, command: str, row: dict[str, Any], *, new: bool = False
     ) -> bool:
         """Whether the policies let ``actor`` at ``row``, by evaluating them."""
-        relation = subject.relation
-        if not relation.rls:
-            return True
-        policies = [p for p in self.catalogue.policies_of(relation) if p.concerns(actor.role, command)]
+        condition = self.condition(subject.relation, actor.role, command, new=new)
+        if condition is None:
+            return False
+        outcome = self.session.attempt(actor, f"select {condition} from {record(subject.relation, row)}")
+        return bool(outcome.result and outcome.result[0][0])
+
+    def condition(self, relation: Relation, role: str, command: str, *, new: bool = False) -> str | None:
+        """What the policies come to for ``role``, as one condition; nothing, when none lets it through."""
+        if not relation.rls or self.catalogue.bypasses(role):
+            return "true"
+        if relation.owner in self.catalogue.inherited(role) and not relation.forced:
+            return "true"
+        policies = [p for p in self.catalogue.policies_of(relation) if p.concerns(role, command)]
         texts = [(p.permissive, p.new_rows if new else p.using) for p in policies]
         permissive = [f"coalesce(({text}), false)" for p, text in texts if p and text]
         restrictive = [f"coalesce(({text}), false)" for p, text in texts if not p and text]
         if not permissive:
-            return False
-        condition = " and ".join([f"({' or '.join(permissive)})", *restrictive])
-        outcome = self.session.attempt(actor, f"select {condition} from {record(relation, row)}")
-        return bool(outcome.result and outcome.result[0][0])
+            return None
+        return " and ".join([f"({' or '.join(permissive)})", *restrictive])
 
     def links(self, subject: Subject) -> list[str]:
         """Columns that say whose a row is: they differ between the worlds and lead to users or groups."""
@@ -210,8 +264,13 @@ class ProberBase:
                 )
         return made
 
-    def insert(self, subject: Subject, actor: Actor, row: dict[str, Any]) -> tuple[Outcome, str]:
-        """Insert ``row`` without reading it back; the outcome has seen what really came of it."""
+    def insert(
+        self, subject: Subject, actor: Actor, row: dict[str, Any], prepare: str = "select 1"
+    ) -> tuple[Outcome, str]:
+        """Insert ``row`` without reading it back; the outcome has seen what really came of it.
+
+        ``prepare`` comes first, with full rights.
+        """
         relation = subject.relation
         columns = [
             c
@@ -231,19 +290,19 @@ class ProberBase:
         )
         known = match and set(relation.key) <= {c.name for c in columns}
         made = f"(select to_jsonb(t.*) from {relation.sql} t where {match} limit 1)" if known else "null"
-        outcome = self.session.attempt(actor, statement, f"select {made}, {self._power(actor)}")
+        outcome = self.session.attempt(actor, statement, f"select {made}, {self._power(actor)}", prepare)
         given = {c.name: row.get(c.name) for c in columns}
         return outcome, f"insert into {relation.title} {values.shown(given, 3)}"
 
     def _one_more(
         self, subject: Subject, actor: Actor, row: Planted, new: dict[str, Any]
     ) -> tuple[Outcome, str]:
-        """Insert ``new``; in place of ``row`` where there is a limit that it reaches."""
+        """Insert ``new``; where that is refused, once more in place of ``row``: there may be a limit."""
         outcome, did = self.insert(subject, actor, new)
-        if outcome.refused:
-            gone = f"delete from {subject.relation.sql} where {row.match()} returning 1"
-            with self.session.altered(gone) as rows:
-                outcome = self.insert(subject, actor, new)[0] if rows else outcome
+        if outcome.refused or outcome.policy_error:
+            here = f"tableoid = {row.table} and ctid = {literal(row.ctid)}"
+            again, _ = self.insert(subject, actor, new, f"delete from {subject.relation.sql} where {here}")
+            outcome = again if again.rows else outcome
         return outcome, did
 
     def _power(self, actor: Actor, *, accepted: bool = False) -> str:
@@ -286,3 +345,9 @@ class ProberBase:
             self.gaps.append(
                 Gap(subject.title, why, "run it when the table is less busy, or raise --timeout")
             )
+
+
+def broken(subject: Subject, actor: Actor, command: str, row: dict[str, Any], outcome: Outcome) -> Sighting:
+    """Something broke where a policy was to decide."""
+    saw = f"{outcome.message} [{outcome.sqlstate}]"
+    return Sighting("policy-error", subject, actor, command, row, f"{command} on {subject.title}", saw)

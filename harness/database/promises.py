@@ -26,7 +26,7 @@ from harness.database.synthesise import constants, plausible
 __all__ = ["alike", "promised"]
 
 _CALLER = re.compile(r"\b(uid|jwt|email|role)\(\)|current_setting|current_user|session_user", re.I)
-_MOST = 60
+_MOST = 100
 """Variants of a row that are thought of for one subject."""
 Open = dict[tuple[int, str], Rule]
 
@@ -64,7 +64,7 @@ class _Search:
     alone: bool
 
     def sightings(self) -> Iterator[Sighting]:
-        """With A's row as it is; with settings; changed; with other rows changed."""
+        """With A's row as it is; with settings; changed; with what is looked at changed; without it."""
         owner = self.actors[0]
         for actor in self.actors:
             closed = self.satisfied(actor, self.row.data)
@@ -78,6 +78,8 @@ class _Search:
             yield from self.varied()
         if self.open:
             yield from self.around()
+        if any(command == "insert" for _, command in self.open):
+            yield from self.without()
 
     def satisfied(self, actor: Actor, row: dict[str, Any]) -> list[tuple[int, str]]:
         """What of ``open`` ``actor`` may do with ``row``: it is no longer open."""
@@ -136,22 +138,42 @@ class _Search:
                 return
 
     def around(self) -> Iterator[Sighting]:
-        """Other rows of A, at which a condition looks, are changed: a friendship that B accepts."""
-        others = [
+        """Rows of A at which a condition looks are changed: a friendship that B accepts, A's own seat."""
+        looked_up = [
             (planted, change)
             for planted in self.prober.worlds["A"].rows.values()
-            if planted is not self.row and planted.relation.title != self.prober.declaration.users
-            if planted.relation.name in self.text
+            if planted.relation.title != self.prober.declaration.users and self._looks_at(planted)
             for change in _changes(planted, self.text, self.users, _user_columns(self.prober, planted))
         ]
-        for planted, change in others[:_MOST]:
+        for planted, change in looked_up[:_MOST]:
             with self.prober.session.altered(_update(planted, change)) as rows:
+                there = Planted(planted.relation, *rows[0]) if rows and planted is self.row else self.row
                 for actor in self.actors if rows else ():
-                    if closed := self.satisfied(actor, self.row.data):
-                        for sighting in self.prober.owner(self.subject, self.row, actor, _commands(closed)):
+                    if closed := self.satisfied(actor, there.data):
+                        for sighting in self.prober.owner(self.subject, there, actor, _commands(closed)):
                             yield self.prober.judged(sighting)
             if not self.open:
                 return
+
+    def _looks_at(self, planted: Planted) -> bool:
+        """Whether a condition that is still open reads the row's table; its own, whether once more."""
+        name = re.escape(planted.relation.name)
+        if planted is self.row:
+            return bool(re.search(rf"\b(from|join)\s+(\w+\.)?\"?{name}\b", self.text, re.I))
+        return planted.relation.name in self.text
+
+    def without(self) -> Iterator[Sighting]:
+        """New rows where A has none yet: of what one may have but one, or a few."""
+        new = self.prober.anew(self.subject, self.row.data)
+        here = f"t.tableoid = {self.row.table} and t.ctid = {literal(self.row.ctid)}"
+        gone = f"delete from {self.subject.relation.sql} t where {here} returning 1"
+        owner = self.actors[0]
+        with self.prober.session.altered(gone) as rows:
+            closed = self.satisfied(owner, new) if rows else []
+            self.open.update({key: self.subject.rules[key[0]] for key in closed if key[1] != "insert"})
+            if any(command == "insert" for _, command in closed):
+                for sighting in self.prober.owner(self.subject, self.row, owner, ("INSERT",)):
+                    yield self.prober.judged(sighting)
 
 
 def _commands(closed: list[tuple[int, str]]) -> tuple[str, ...]:

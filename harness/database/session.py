@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -63,6 +64,11 @@ class Outcome:
         after the policies).
         """
         return bool(self.sqlstate) and not (self.refused or self.interrupted or self.held_back)
+
+    @property
+    def failed(self) -> bool:
+        """Whether it ended in an error that nobody meant as a refusal, and that was no time-out."""
+        return bool(self.sqlstate) and not self.refused and not self.interrupted
 
     @property
     def interrupted(self) -> bool:
@@ -159,14 +165,23 @@ class Session:
 def statement_identity(declaration: Declaration, actor: Actor) -> str:
     """SQL that makes the session's claims those of ``actor``."""
     settings = {"request.jwt.claims": actor.token, "request.jwt.claim.sub": actor.user or ""}
-    if actor.user is None:  # the application makes its settings for signed-in callers: no others have them
-        settings = dict.fromkeys(declaration.settings, "") | settings
-    else:
-        settings |= {
-            name: value.replace("{user}", actor.user) for name, value in declaration.settings.items()
-        }
+    for name, value in declaration.settings.items():
+        if actor.user is None and "{user}" in value:
+            settings.setdefault(name, "")  # the application makes it for signed-in callers alone
+        else:
+            settings[name] = _claimed(value.replace("{user}", actor.user or ""), actor)
     calls = ", ".join(f"set_config({literal(k)}, {literal(v)}, true)" for k, v in settings.items())
     return f"select {calls}"
+
+
+def _claimed(value: str, actor: Actor) -> str:
+    """A setting that holds the token, with what this caller's token says besides."""
+    if not actor.claims or not value.startswith("{"):
+        return value
+    try:
+        return json.dumps(json.loads(value) | actor.claims)
+    except (ValueError, TypeError):
+        return value
 
 
 def raise_if_lost(error: psycopg.Error) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from harness.database import static_functions, static_relations, static_roles, static_storage
+from harness.database import static_functions, static_grants, static_relations, static_roles, static_storage
 from harness.database.catalogue import Catalogue
 from harness.database.declaration import Declaration
 from harness.database.findings import Found
@@ -17,7 +17,8 @@ RULES: tuple[StaticRule, ...] = (
     static_relations.undeclared,
     static_relations.absent,
     static_relations.row_security,
-    static_relations.grants,
+    static_grants.grants,
+    static_grants.lacking,
     static_relations.views,
     static_relations.unprotected,
     static_relations.policies,

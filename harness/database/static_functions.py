@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from harness.database.catalogue import Catalogue, Function
 from harness.database.declaration import Declaration
+from harness.database.dynamic_sql import runs_text
 from harness.database.findings import Found, Severity
 
 __all__ = ["dynamic_sql", "exposed", "identity", "leakproof", "reach_out", "search_path", "signup"]
@@ -42,8 +43,8 @@ _SETS_IDENTITY = re.compile(
     re.I,
 )
 _POWER = (
-    r"role|admin|is_admin|is_staff|staff|superuser|org|org_id|organi[sz]ation|organi[sz]ation_id"
-    r"|tenant|tenant_id|team|team_id|plan|tier|permissions?|credits|group"
+    r"\w*(?:role|admin|staff|superuser|tenant|permission|privilege|access|credit|balance|verified|approved)\w*"
+    r"|(?:is_|default_)?(?:org|organi[sz]ation|team|group|plan|tier|level|account_type|user_type)(?:_id)?"
 )
 
 
@@ -226,26 +227,15 @@ def dynamic_sql(catalogue: Catalogue, declaration: Declaration) -> Iterator[Foun
     for function in _own(catalogue):
         if not function.definer or not _callable(function, declaration) or function.language != "plpgsql":
             continue
-        for statement in re.findall(r"\bexecute\b([^;]*);", function.body, re.I):
-            names = [i["name"] for i in function.inputs if i["name"]]
-            joined = any(
-                re.search(
-                    rf"\|\|\s*{re.escape(n)}\b|\b{re.escape(n)}\s*\|\||\${i + 1}\s*\|\||\|\|\s*\${i + 1}",
-                    statement,
-                )
-                for i, n in enumerate(names)
+        if runs_text(function.body, [i["name"] for i in function.inputs]):
+            yield Found(
+                "definer-dynamic-sql",
+                f"function {function.title}",
+                "it runs SQL that its caller's text becomes part of",
+                "definer functions quote what becomes SQL",
+                "-- use format() with %I and %L, or EXECUTE … USING",
+                tuple(function.executors),
             )
-            formatted = re.search(r"format\(.*%s", statement, re.I | re.S) or statement.strip() in names
-            if joined or formatted:
-                yield Found(
-                    "definer-dynamic-sql",
-                    f"function {function.title}",
-                    "it runs SQL that its caller's text becomes part of",
-                    "definer functions quote what becomes SQL",
-                    "-- use format() with %I and %L, or EXECUTE … USING",
-                    tuple(function.executors),
-                )
-                break
 
 
 def signup(catalogue: Catalogue, declaration: Declaration) -> Iterator[Found]:
@@ -254,14 +244,15 @@ def signup(catalogue: Catalogue, declaration: Declaration) -> Iterator[Found]:
         function = catalogue.function_by_oid.get(trigger["function"])
         if function is None or trigger["enabled"] == "D" or function.schema in MANAGED:
             continue
-        if found := re.search(
-            rf"(raw_user_meta_data|user_metadata)'?\)?\s*->>?\s*'({_POWER})'", function.body, re.I
-        ):
+        said = r"(?:raw_user_meta_data|user_metadata)"
+        found = re.search(rf"{said}'?\)?\s*->>?\s*'({_POWER})'", function.body, re.I)
+        whole = re.search(rf"jsonb?_populate_record(?:set)?\s*\([^;]*{said}", function.body, re.I)
+        if found or whole:
             relation = catalogue.by_oid.get(trigger["relation"])
             yield Found(
                 "trusts-user-metadata",
                 f"function {function.title}",
-                f"it takes {found[2]} from what users write about themselves",
+                f"it takes {found[1] if found else 'whole rows'} from what users write about themselves",
                 "nothing that users can set gives rights",
                 "-- take it from raw_app_meta_data, or a constant",
                 table=relation.title if relation else "",

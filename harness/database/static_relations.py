@@ -9,7 +9,17 @@ from harness.database.catalogue import COMMANDS, Catalogue, Relation
 from harness.database.declaration import Declaration, Table
 from harness.database.findings import Found, Severity
 
-__all__ = ["absent", "exposed", "grants", "policies", "row_security", "undeclared", "unprotected", "views"]
+__all__ = [
+    "absent",
+    "ancestor",
+    "exposed",
+    "held",
+    "policies",
+    "row_security",
+    "undeclared",
+    "unprotected",
+    "views",
+]
 
 _OTHERS = ("TRUNCATE", "REFERENCES", "TRIGGER")
 _SETTING = re.compile(r"current_setting\(\s*'([^']+)'")
@@ -159,56 +169,6 @@ def row_security(catalogue: Catalogue, declaration: Declaration) -> Iterator[Fou
         )
 
 
-def grants(catalogue: Catalogue, declaration: Declaration) -> Iterator[Found]:
-    """Callers hold no privilege beyond the rules."""
-    if declaration.grants == "wide":
-        return
-    for relation in exposed(catalogue, declaration):
-        table = declaration.tables.get(relation.title)
-        if table is None or (relation.table and not relation.rls):
-            continue
-        for role, privileges in held(relation, catalogue).items():
-            wanted = {
-                c.upper()
-                for rule in table.all_rules
-                if role in declaration.roles_of(rule)
-                for c in rule.may
-            }
-            excess = [p for p in privileges if p not in wanted]
-            if excess:
-                by = "public" if set(excess) <= set(relation.public) else role
-                yield Found(
-                    "excess-grant",
-                    relation.title,
-                    f"{role} holds {', '.join(excess)}",
-                    "callers hold what the rules let them do",
-                    f"revoke {', '.join(excess).lower()} on {relation.title} from {by};",
-                    (role,),
-                    relation.title,
-                )
-            yield from _columns(relation, table, role)
-
-
-def _columns(relation: Relation, table: Table, role: str) -> Iterator[Found]:
-    for command, names in table.columns.get(role, {}).items():
-        granted = [c.name for c in relation.columns_for(role, command.upper())]
-        excess = [name for name in granted if name not in names]
-        if excess:
-            fix = (
-                f"revoke {command} on {relation.title} from {role}; grant {command} ({', '.join(names)})"
-                f" on {relation.title} to {role};"
-            )
-            yield Found(
-                "excess-grant",
-                relation.title,
-                f"{role} may {command} the columns {', '.join(excess)}",
-                f"{role} may {command} {', '.join(names)} alone",
-                fix,
-                (role,),
-                relation.title,
-            )
-
-
 def _owner_sees_more(catalogue: Catalogue, view: Relation) -> bool:
     """Whether the owner of ``view`` reads, through it, rows that policies would hide from its callers."""
     for oid in catalogue.reach(view):
@@ -290,11 +250,7 @@ def policies(catalogue: Catalogue, declaration: Declaration) -> Iterator[Found]:
         if relation is None or not policy.applies or relation.schema == "auth":
             continue
         own = f"{policy.using or ''} {policy.check or ''}"
-        called = [
-            f
-            for oid in policy.functions
-            if (f := catalogue.function_by_oid.get(oid)) and f.schema not in ("auth", "storage")
-        ]
+        called = catalogue.called(policy.functions)
         places = [(f'policy "{policy.name}" on {relation.title}', own)]
         places += [(f"function {f.title}", f.body) for f in called]
         for culprit, text in places:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from harness.database.catalogue import Catalogue, quoted
 from harness.database.declaration import Declaration
 from harness.database.findings import Found, Severity
+from harness.database.static_relations import ancestor
 
 __all__ = ["callers", "defaults", "publications", "schemas", "sequences"]
 
@@ -31,6 +32,15 @@ _KINDS = {"r": "tables", "S": "sequences", "f": "functions", "n": "schemas", "T"
 
 def callers(catalogue: Catalogue, declaration: Declaration) -> Iterator[Found]:
     """Roles that callers have are weak, and every one of them is declared."""
+    if catalogue.bypasses("authenticator"):
+        yield Found(
+            "role-bypasses-rls",
+            "role authenticator",
+            "the Data API connects as it, and it is a superuser or bypasses row level security",
+            "the Data API connects as a role without rights of its own",
+            "alter role authenticator nosuperuser nobypassrls;",
+            ("authenticator",),
+        )
     for role in catalogue.api_roles:
         where = f"role {role}"
         facts = catalogue.roles[role]
@@ -52,6 +62,17 @@ def callers(catalogue: Catalogue, declaration: Declaration) -> Iterator[Found]:
                 f"alter role {quoted(role)} nosuperuser nobypassrls;",
                 (role,),
             )
+        for relation in catalogue.relations:
+            if relation.owner == role and relation.schema in declaration.schemas:
+                yield Found(
+                    "owner-bypasses-rls",
+                    relation.title,
+                    f"{role} owns it, and may switch its row level security off",
+                    "callers own nothing",
+                    f"alter table {relation.title} owner to postgres;",
+                    (role,),
+                    relation.title,
+                )
         if facts["creates"]:
             yield Found(
                 "role-powerful",
@@ -106,8 +127,10 @@ def defaults(catalogue: Catalogue, declaration: Declaration) -> Iterator[Found]:
     if declaration.grants == "wide":
         return
     for entry in catalogue.defaults:
-        if entry["kind"] not in ("r", "S") or entry["to"] not in ("public", *declaration.callers):
+        if entry["kind"] not in ("r", "S", "f") or entry["to"] not in ("public", *declaration.callers):
             continue
+        if entry["kind"] == "f" and entry["to"] != declaration.anonymous:
+            continue  # PUBLIC may call new functions anyway, until that is revoked
         if entry["schema"] not in (None, *declaration.schemas) or entry["by"].startswith("supabase_"):
             continue
         place = f" in schema {entry['schema']}" if entry["schema"] else ""
@@ -163,9 +186,14 @@ def publications(catalogue: Catalogue, declaration: Declaration) -> Iterator[Fou
             continue
         for title in publication["tables"]:
             relation = next((r for r in catalogue.relations if f"{r.schema}.{r.name}" == title), None)
-            if relation is None or relation.parents:
+            if relation is None:
                 continue
-            declared = declaration.tables.get(relation.title)
+            declared = ancestor(catalogue, declaration, relation)
+            above = [
+                catalogue.by_oid[oid] for oid in catalogue.ancestors(relation) if oid in catalogue.by_oid
+            ]
+            if any(f"{r.schema}.{r.name}" in publication["tables"] for r in above):
+                continue  # said of the table that it is a part of
             hidden = declared is None or not any("select" in rule.may for rule in declared.all_rules)
             if hidden and not (declared and declared.replicated):
                 yield Found(

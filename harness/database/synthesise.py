@@ -265,7 +265,9 @@ def partition_values(catalogue: Catalogue, relation: Relation) -> Iterator[dict[
     """For each partition with a bound, values of the partition key that it takes."""
     parents = [catalogue.by_oid[oid] for oid in relation.parents if oid in catalogue.by_oid]
     if relation.partition and relation.bound and parents:
-        yield from _bound(parents[0], relation.bound)
+        for own in _bound(parents[0], relation.bound):
+            for above in above_bounds(catalogue, parents[0]):
+                yield above | own
     for child in catalogue.relations:
         if relation.oid in child.parents and child.partition and child.bound:
             for own in _bound(relation, child.bound):
@@ -273,6 +275,19 @@ def partition_values(catalogue: Catalogue, relation: Relation) -> Iterator[dict[
                     for deeper in partition_values(catalogue, child):
                         yield own | deeper
                 yield own
+
+
+def above_bounds(catalogue: Catalogue, relation: Relation) -> list[dict[str, str]]:
+    """What the tables that ``relation`` is a part of ask of their keys; one empty answer for a root."""
+    parents = [catalogue.by_oid[oid] for oid in relation.parents if oid in catalogue.by_oid]
+    if not (relation.partition and relation.bound and parents):
+        return [{}]
+    found = [
+        above | own
+        for own in _bound(parents[0], relation.bound)
+        for above in above_bounds(catalogue, parents[0])
+    ]
+    return found or above_bounds(catalogue, parents[0])
 
 
 def _bound(parent: Relation, bound: str) -> Iterator[dict[str, str]]:

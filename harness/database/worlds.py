@@ -6,7 +6,6 @@ whatever the rules say of owners and members is true of A and false of B, withou
 
 from __future__ import annotations
 
-import contextlib
 import re
 import uuid
 from collections.abc import Iterator
@@ -14,14 +13,15 @@ from dataclasses import dataclass, field
 
 from harness.database.catalogue import Catalogue, Relation
 from harness.database.declaration import Declaration
+from harness.database.findings import Gap
 from harness.database.oracle import Actor, Subject, literal
 from harness.database.planted import CannotPlant, Planted, World, as_text
 from harness.database.row_maker import RowMaker
 from harness.database.row_values import WHOLE
 from harness.database.static_functions import MANAGED
-from harness.database.synthesise import constants, fresh, plausible
+from harness.database.synthesise import fresh, plausible
 
-__all__ = ["Planter", "weak_roles"]
+__all__ = ["Planter"]
 
 
 @dataclass
@@ -88,10 +88,11 @@ class Planter(RowMaker):
         if self.users is None:
             return world
         self.act(world)
+        local = re.sub(r"\W+", "-", f"{self.mark}-{name}".lower())
         known = {
             "aud": "authenticated",
             "role": "authenticated",
-            "email": f"probe-{self.mark}-{name}@probe.invalid",
+            "email": f"probe-{local}-{uuid.uuid4().hex[:4]}@probe.invalid",
         }
         values = {c: v for c, v in known.items() if self.users.column(c)}
         key = self.users.key[0] if self.users.key else "id"
@@ -139,14 +140,25 @@ class Planter(RowMaker):
             self.ensure(world, subject.relation)
         return world.rows[subject.key]
 
-    def surroundings(self, world: World) -> None:
+    def surroundings(self, world: World) -> Iterator[Gap]:
         """Rows of what the subjects' conditions and views look at, declared or not, where they can be made.
 
-        A private table of members, say: without a row in it nobody would be let in.
+        A private table of members, say: without a row in it nobody would be let in. What a view would show
+        of tables of which nothing is declared, and cannot be made, is said.
         """
         for relation in surroundings(self.catalogue, self.declaration, self.subjects):
-            with contextlib.suppress(CannotPlant):
+            try:
                 self.ensure(world, relation)
+            except CannotPlant as error:
+                why = f"rows that it would show cannot be made up: {error}"
+                yield from (Gap(view.title, why) for view in self._showing(relation))
+
+    def _showing(self, relation: Relation) -> list[Subject]:
+        """The views that read ``relation``, where nobody reaches it by itself."""
+        if relation.oid in self.by_relation:
+            return []
+        views = [subject for subject in self.subjects if not subject.relation.table]
+        return [view for view in views if relation.oid in self.catalogue.reach(view.relation)]
 
     def filled(self, world: World, subject: Subject) -> dict[str, str]:
         """The subject's fixed values, with the world's user, folder and mark in them."""
@@ -217,20 +229,3 @@ def surroundings(catalogue: Catalogue, declaration: Declaration, subjects: list[
         and relation.table
         and relation.schema not in MANAGED
     ]
-
-
-def weak_roles(
-    catalogue: Catalogue, declaration: Declaration, name: str, subjects: list[Subject]
-) -> list[str]:
-    """Roles that a member may have and that no rule asks for."""
-    membership = declaration.memberships[name]
-    relation = catalogue.by_title.get(membership.table)
-    column = relation.column(membership.role or "") if relation else None
-    if relation is None or column is None:
-        return []
-    known = list(column.labels or ())
-    for constraint in relation.constraints:
-        if constraint.kind == "c" and constraint.columns == [column.name]:
-            known += constants(constraint.text or "")
-    strong = {role for s in subjects for rule in s.rules if rule.of == name for role in rule.roles}
-    return [role for role in known if role not in strong]

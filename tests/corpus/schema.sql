@@ -133,6 +133,35 @@ create table public.tickets (
 );
 create table public.urgent_tickets (deadline timestamptz not null default now()) inherits (public.tickets);
 
+-- Parts that others play in a row; states that a row goes through ----------------------------------------
+
+create table public.messages (
+    id bigint generated always as identity primary key,
+    sender_id uuid not null default auth.uid() references auth.users (id) on delete cascade,
+    recipient_id uuid not null references auth.users (id) on delete cascade,
+    body text not null default '',
+    flags jsonb not null default '{}'
+);
+create table public.orders (
+    id uuid primary key default gen_random_uuid(),
+    customer_id uuid not null default auth.uid() references auth.users (id),
+    state text not null default 'draft' check (state in ('draft', 'submitted', 'paid', 'shipped')),
+    discount integer not null default 0,
+    total numeric(10, 2) not null default 25 check (total > 0)
+);
+create table public.hand_overs (
+    id bigint generated always as identity primary key,
+    note_id uuid not null references public.notes (id) on delete cascade,
+    from_user uuid not null default auth.uid() references auth.users (id),
+    to_user uuid not null references auth.users (id)
+);
+create function public.hand_over() returns trigger language plpgsql security definer set search_path = '' as $$
+begin
+    update public.notes set user_id = new.to_user where id = new.note_id and user_id = new.from_user;
+    return null;
+end $$;
+create trigger hand_over after insert on public.hand_overs for each row execute function public.hand_over();
+
 -- Row level security ------------------------------------------------------------------------------------
 
 alter table public.profiles enable row level security;
@@ -152,6 +181,10 @@ alter table public.events_2026 enable row level security;
 alter table public.events_later enable row level security;
 alter table public.tickets enable row level security;
 alter table public.urgent_tickets enable row level security;
+
+alter table public.messages enable row level security;
+alter table public.orders enable row level security;
+alter table public.hand_overs enable row level security;
 
 create policy profiles_read on public.profiles for select to authenticated using (true);
 create policy profiles_own on public.profiles for update to authenticated
@@ -231,12 +264,27 @@ create policy tickets_own on public.tickets for all to authenticated
 create policy urgent_own on public.urgent_tickets for all to authenticated
     using (user_id = (select auth.uid())) with check (user_id = (select auth.uid()));
 
+create policy messages_read on public.messages for select to authenticated
+    using ((select auth.uid()) in (sender_id, recipient_id));
+create policy messages_send on public.messages for insert to authenticated with check (sender_id = (select auth.uid()));
+create policy messages_drop on public.messages for delete to authenticated using (sender_id = (select auth.uid()));
+create policy orders_read on public.orders for select to authenticated using (customer_id = (select auth.uid()));
+create policy orders_add on public.orders for insert to authenticated
+    with check (customer_id = (select auth.uid()) and state = 'draft' and discount = 0);
+create policy orders_edit on public.orders for update to authenticated
+    using (customer_id = (select auth.uid()) and state = 'draft')
+    with check (customer_id = (select auth.uid()) and state in ('draft', 'submitted') and discount = 0);
+create policy hand_overs_own on public.hand_overs for select to authenticated using (from_user = (select auth.uid()));
+create policy hand_overs_add on public.hand_overs for insert to authenticated with check (from_user = (select auth.uid()));
+
 -- Views and functions -------------------------------------------------------------------------------------
 
 create view public.my_documents with (security_invoker = true) as
     select d.id, d.title, d.owner_id, d.org_id from public.documents d where d.deleted_at is null;
 create view public.project_titles with (security_invoker = true) as
     select p.id, p.title, p.org_id from public.projects p where not p.archived;
+create view public.own_notes with (security_barrier = true) as
+    select n.id, n.user_id, n.title from public.notes n where n.user_id = auth.uid() with check option;
 create materialized view public.country_list as select code, name from public.countries;
 
 -- Whoever has the token of a link may read that one document; nothing else comes out.
@@ -250,6 +298,21 @@ $$ select * from public.events e where e.user_id = auth.uid() and e.kind = kind_
 create function public.rename_note(note uuid, new_title text) returns void
     language sql security invoker set search_path = '' as
 $$ update public.notes set title = new_title where id = note $$;
+
+create function public.spent(customer uuid) returns numeric
+    language sql stable security definer set search_path = '' as
+$$ select sum(o.total) from public.orders o where o.customer_id = customer and customer = auth.uid() $$;
+create function public.find_profile(wanted text) returns table (id uuid, handle text)
+    language sql stable security definer set search_path = '' as
+$$ select p.id, p.handle from public.profiles p where p.handle = wanted and p.id = auth.uid() $$;
+create function public.set_role(org uuid, who uuid, wanted public.member_role) returns void
+    language plpgsql security definer set search_path = '' as $$
+begin
+    if not public.has_role(org, array['admin']::public.member_role[]) then
+        raise exception 'only admins change roles' using errcode = '42501';
+    end if;
+    update public.members set role = wanted where org_id = org and user_id = who;
+end $$;
 
 create function public.keep_staff() returns trigger language plpgsql security invoker set search_path = '' as $$
 begin
@@ -266,6 +329,8 @@ revoke all on all tables in schema public from public, anon, authenticated;
 revoke execute on all functions in schema public from public, anon, authenticated;
 grant execute on function public.is_member(uuid), public.has_role(uuid, public.member_role[]) to authenticated;
 grant execute on function public.my_events(text), public.rename_note(uuid, text) to authenticated;
+grant execute on function public.spent(uuid), public.find_profile(text) to authenticated;
+grant execute on function public.set_role(uuid, uuid, public.member_role) to authenticated;
 grant execute on function public.open_link(uuid) to anon, authenticated;
 grant select on public.profiles to authenticated;
 grant update (handle, bio) on public.profiles to authenticated;
@@ -280,6 +345,10 @@ grant select on public.countries, public.country_list to anon, authenticated;
 grant select on public.invoices to authenticated;
 grant select, insert on public.events to authenticated;
 grant select on public.my_documents, public.project_titles to authenticated;
+grant select, insert, delete on public.messages to authenticated;
+grant select, insert, update on public.orders to authenticated;
+grant select, insert on public.hand_overs to authenticated;
+grant select, insert, update, delete on public.own_notes to authenticated;
 grant all on all tables in schema public to service_role;
 
 create publication app_changes for table public.comments, public.notes;

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from harness.database.advisors import advice, without_duplicates
+from harness.database.advisors import advice, beyond, without_duplicates
+from harness.database.declaration import parse
 from harness.database.findings import Found, Severity
 
 
@@ -32,3 +33,25 @@ def test_a_function_is_the_same_with_and_without_its_arguments() -> None:
     found, _ = advice([lint("function_search_path_mutable", "WARN", "leak")])
     own = [Found("definer-search-path", "function public.leak(uuid)", "…", "…", "…")]
     assert without_duplicates(found, own) == []
+
+
+def test_what_the_declaration_means_is_no_advice() -> None:
+    declaration = parse(
+        """
+        tables:
+          public.notes: {rights: owner, rules: [{who: signed-in, may: [select]}]}
+          public.other: {rules: [{who: signed-in, may: [select]}]}
+        functions:
+          public.join(uuid): {callers: [authenticated]}
+        """
+    )
+    callable_ = "authenticated_security_definer_function_executable"
+    views = [lint("security_definer_view"), lint("security_definer_view", table="other")]
+    functions = [lint(callable_, "WARN", "join"), lint(callable_, "WARN", "leave")]
+    found, _ = advice([*views, lint("auth_users_exposed"), *functions])
+    left = [(one.rule.removeprefix("advisor "), one.object) for one in beyond(found, declaration)]
+    assert left == [
+        ("security_definer_view", "public.other"),
+        ("auth_users_exposed", "public.notes"),
+        (callable_, "public.leave"),
+    ]

@@ -1,0 +1,143 @@
+"""Ways to call a function: each argument takes A's ids, names, numbers and documents in turn."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from harness.database.catalogue import Function
+from harness.database.mates import possible
+from harness.database.oracle import Actor, literal
+from harness.database.prober_base import ProberBase
+from harness.database.prober_views import marks
+from harness.database.synthesise import unique_columns
+
+__all__ = ["arguments"]
+
+_MOST = 60
+_NUMBERS = ("bigint", "integer", "smallint", "numeric", "real", "double precision")
+_DATES = ("1990-01-01", "2100-01-01")
+
+
+def arguments(
+    prober: ProberBase, function: Function, actor: Actor, secret: set[str]
+) -> Iterator[list[str]]:
+    """Argument lists, as SQL; none holds one of A's secrets."""
+    required = [given for given in function.inputs if not given["optional"]]
+    ways = [required, function.inputs] if len(required) < len(function.inputs) else [required]
+    for inputs in ways:
+        if not inputs:
+            yield []
+            continue
+        dates = [i for i, given in enumerate(inputs) if given["category"] == "D"]
+        pools = []
+        for index, given in enumerate(inputs):
+            pool = _pool(prober, function, actor, given, secret)
+            if given["category"] == "D" and len(dates) > 1:
+                pool = [_DATES[min(dates.index(index), 1)]]
+            pools.append(list(dict.fromkeys(pool)) or [None])
+        yield from ([_sql(v, g) for v, g in zip(values, inputs, strict=True)] for values in _lists(pools))
+
+
+def _lists(pools: list[list[str | None]]) -> Iterator[tuple[str | None, ...]]:
+    """Everything against everything, the likeliest first, up to a limit."""
+    most = {1: 60, 2: 12, 3: 6}.get(len(pools), 3)
+    together = [tuple(pool[min(i, len(pool) - 1)] for pool in pools) for i in range(max(map(len, pools)))]
+    places = itertools.product(*(range(min(len(pool), most)) for pool in pools))
+    crossed = (
+        tuple(pool[i] for pool, i in zip(pools, place, strict=True)) for place in sorted(places, key=sum)
+    )
+    yield from itertools.islice(dict.fromkeys((*together[:20], *crossed)), _MOST)
+
+
+def _pool(
+    prober: ProberBase, function: Function, actor: Actor, given: dict[str, Any], secret: set[str]
+) -> list[str | None]:
+    """Values of one argument."""
+    kind, category = given["type"], given["category"]
+    if given["labels"]:
+        return list(given["labels"])
+    ids = _ids(prober, secret)
+    # beside an id, a text is more likely a role than a name
+    roles = _roles(prober) if any(i["type"] == "uuid" for i in function.inputs) else []
+    made: dict[str, list[str | None]] = {
+        "number": [*_numbers(prober), "1", "-1", "100"],
+        "uuid": [*ids[:2], *([actor.user] if actor.user else ()), *ids[2:], None],
+        "document": [*_documents(prober, function), "{}"],
+        "S": [*roles, *_texts(prober, secret), *ids[:4], "%", "", "a"],
+        "A": [
+            "{" + json.dumps(item) + "}" for item in (ids if kind == "uuid[]" else _texts(prober, secret))
+        ],
+        "B": ["true", "false"],
+        "D": ["2026-01-15"],
+        "T": ["1 hour"],
+    }
+    special = {"uuid": "uuid", "json": "document", "jsonb": "document"} | dict.fromkeys(_NUMBERS, "number")
+    return made.get(special.get(kind, category), [None])
+
+
+def _ids(prober: ProberBase, secret: set[str]) -> list[str]:
+    """A's ids: the user, the groups, then everything else."""
+    world = prober.worlds["A"]
+    groups = [
+        str(there.data[m.group])
+        for m in prober.declaration.memberships.values()
+        if (relation := prober.catalogue.by_title.get(m.table))
+        and (there := world.rows.get((relation.oid, "")))
+    ]
+    found = [world.user, *groups, *marks(world)]
+    return [mark for mark in dict.fromkeys(found) if len(mark) == 36 and mark not in secret][:40]
+
+
+def _numbers(prober: ProberBase) -> list[str]:
+    found = [
+        str(value)
+        for planted in prober.worlds["A"].rows.values()
+        for name, value in planted.data.items()
+        if name in planted.relation.key and isinstance(value, int)
+    ]
+    return list(dict.fromkeys(found))[:8]
+
+
+def _texts(prober: ProberBase, secret: set[str]) -> list[str]:
+    """A's addresses and names."""
+    world = prober.worlds["A"]
+    found = [m for m in marks(world) if "probe-" in m and m not in secret and "/" not in m]
+    found += [  # what a row is found by, whoever made it up
+        str(planted.data[name])
+        for planted in world.rows.values()
+        for name in unique_columns(planted.relation)
+        if isinstance(planted.data.get(name), str) and len(planted.data[name]) not in (0, 36)
+    ]
+    found = [text for text in found if text not in secret]
+    return sorted(dict.fromkeys(found), key=lambda mark: "@" not in mark)[:12]
+
+
+def _roles(prober: ProberBase) -> list[str]:
+    """The roles that somebody may give themselves, or take from another."""
+    found: list[str] = []
+    for membership in prober.declaration.memberships.values():
+        relation = prober.catalogue.by_title.get(membership.table)
+        column = relation.column(membership.role or "") if relation else None
+        found += possible(relation, column) if relation and column else []
+    return list(dict.fromkeys(reversed(found)))[:3]
+
+
+def _documents(prober: ProberBase, function: Function) -> list[str]:
+    """Documents with the keys that the function asks for, as they are in a row of A's."""
+    keys = list(dict.fromkeys(re.findall(r"->>?\s*'([^']+)'", function.body)))
+    found = []
+    for planted in prober.worlds["A"].rows.values():
+        known = {key: planted.data[key] for key in keys if planted.data.get(key) is not None}
+        if known:
+            found.append(json.dumps(dict.fromkeys(keys, "probe") | known))
+            found += [json.dumps(known)] if len(known) < len(keys) else []
+            found += [json.dumps({key: value}) for key, value in known.items() if len(known) > 1]
+    return list(dict.fromkeys(found))[:12]
+
+
+def _sql(value: str | None, given: dict[str, Any]) -> str:
+    return f"{literal(value)}::{given['type']}"

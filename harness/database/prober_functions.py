@@ -1,0 +1,266 @@
+"""Functions, called as others with A's ids: does anything of A's come out, or change?"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from harness.database.arguments import arguments
+from harness.database.catalogue import Function, Relation
+from harness.database.declaration import FunctionRule
+from harness.database.findings import Found, Gap
+from harness.database.oracle import Actor, literal
+from harness.database.planted import Planted
+from harness.database.prober import Prober
+from harness.database.prober_views import foreign_marks
+from harness.database.session import Outcome
+
+__all__ = ["Privacy", "functions", "privacy"]
+
+_ROWS = 50
+_MOST_COMPARED = 8
+_MOST_AS_CALLER = 16
+"""Calls of what does no more than its caller may do anyway."""
+
+
+@dataclass
+class Privacy:
+    """What A has that is none of a caller's business."""
+
+    actor: Actor
+    marks: list[str]
+    """Texts that must not come out."""
+    hidden: list[Planted]
+    """Rows that the caller may not read."""
+    watch: str
+    """A query whose one row changes when something does that the caller may not change."""
+    before: list[Any]
+
+
+def functions(prober: Prober) -> Iterator[Found]:
+    """Call every declared function that is to keep to its caller's own, with A's ids, as everybody else."""
+    concerned = [
+        (function, rule)
+        for function in prober.catalogue.functions
+        if (rule := prober.declaration.functions.get(function.title)) is not None
+        and rule.reveals != "anything"
+        and function.kind == "f"
+    ]
+    if not concerned:
+        return
+    views = [privacy(prober, actor) for actor in _callers(prober)]
+    for function, rule in concerned:
+        secret = _secrets(prober, rule)
+        for view in views:
+            if view.actor.role in function.executors:
+                found = _called(prober, function, view, secret)
+                if found is not None:
+                    yield found
+
+
+def _callers(prober: Prober) -> list[Actor]:
+    """One of each kind: what a role more or less adds to a function is not worth its time."""
+    return [
+        actor
+        for actor in prober.intruders
+        if actor.user is None or actor.name == "B" or actor.name.startswith("member of ")
+    ]
+
+
+def privacy(prober: Prober, actor: Actor) -> Privacy:
+    """What ``actor`` may neither see nor change of A's."""
+    rows = {subject.key: subject for subject in prober.subjects}
+    allowed: set[str] = set()
+    hidden, fixed = [], []
+    for key, planted in prober.worlds["A"].rows.items():
+        subject = rows.get(key)
+        may = (
+            prober.expected(subject, actor, planted.data) if subject else dict.fromkeys(("SELECT",), False)
+        )
+        if may["SELECT"]:
+            allowed |= set(map(str, _texts(planted.data)))
+        else:
+            hidden.append(planted)
+        if not (may.get("UPDATE") or may.get("DELETE")):
+            fixed.append(planted)
+    mine = [mark for mark in foreign_marks(prober, actor) if mark not in allowed]
+    watch = _watch(prober, actor, fixed)
+    return Privacy(actor, mine, hidden, watch, prober.session.inside(actor, watch))
+
+
+def _texts(value: Any) -> Iterator[Any]:
+    if isinstance(value, dict):
+        for inner in value.values():
+            yield from _texts(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _texts(inner)
+    elif value is not None:
+        yield value
+
+
+def _watch(prober: Prober, actor: Actor, rows: list[Planted]) -> str:
+    parts = []
+    for planted in rows:
+        relation = planted.relation
+        parts.append(f"(select md5(to_jsonb(t.*)::text) from {relation.sql} t where {planted.match()})")
+    user = prober.worlds["A"].user
+    for subject in prober.subjects:
+        for rule in subject.rules:
+            if rule.who == "owner" and rule.by and "insert" in rule.may and not subject.bucket:
+                column = subject.relation.column(rule.by)
+                if column is not None and subject.relation.table:
+                    where = f"{column.sql}::text = {literal(user)}"
+                    parts.append(f"(select count(*) from {subject.relation.sql} where {where})")
+    for membership in prober.declaration.memberships.values():
+        found = prober.catalogue.by_title.get(membership.table)
+        there = prober.worlds["A"].rows.get((found.oid, "")) if found else None
+        columns = [found.column(n) for n in (membership.group, membership.user)] if found else []
+        if found is not None and there is not None and all(columns):
+            group, member = (column.sql for column in columns if column)
+            # everybody may leave a group; who joins it is seen by what they are then
+            parts.append(
+                f"(select count(*) from {found.sql}"
+                f" where {group}::text = {literal(there.data[membership.group])}"
+                f" and {member}::text <> {literal(actor.user or '')})"
+            )
+    return f"select {', '.join([*parts, prober._power(actor)])}"
+
+
+def _called(prober: Prober, function: Function, view: Privacy, secret: set[str]) -> Found | None:
+    ways = list(arguments(prober, function, view.actor, secret))
+    ways = ways if function.definer else ways[:_MOST_AS_CALLER]
+    if function.volatile != "v" and len(ways) > 1:
+        together = _together(prober, function, view, ways)
+        if together is None:
+            return None
+        ways = together
+    return _one_by_one(prober, function, view, ways)
+
+
+def _call(function: Function, given: list[str]) -> str:
+    return f'"{function.schema}"."{function.name}"({", ".join(given)})'
+
+
+def _together(
+    prober: Prober, function: Function, view: Privacy, ways: list[list[str]]
+) -> list[list[str]] | None:
+    """Calls that change nothing, in one query: which of them to look at alone; none, when all are well."""
+    one = "(select jsonb_agg(x) from (select to_jsonb(f) as x from {} f limit 50) s)::text"
+    query = " union all ".join(f"select {one.format(_call(function, given))}" for given in ways)
+    outcome = prober.session.attempt(view.actor, query)
+    if outcome.sqlstate or len(outcome.result) != len(ways):
+        return ways
+    found = [
+        given
+        for given, row in zip(ways, outcome.result, strict=True)
+        if _gave(Outcome(result=[row]), view, given)
+    ]
+    if found:
+        return found
+    if function.definer and _tells(outcome) and _depends(prober, function, view, query, outcome):
+        return ways
+    return None
+
+
+def _one_by_one(prober: Prober, function: Function, view: Privacy, ways: list[list[str]]) -> Found | None:
+    compared = 0
+    for given in ways:
+        call = _call(function, given)
+        query = (
+            f"select to_jsonb(f)::text from {call} f limit {_ROWS}"
+            if function.returns != "void"
+            else f"select {call}::text"
+        )
+        outcome = prober.session.attempt(view.actor, query, view.watch)
+        if outcome.interrupted:
+            why = f"a call was interrupted: {outcome.message}"
+            prober.gaps.append(Gap(f"function {function.title}", why))
+            return None
+        if outcome.sqlstate:
+            continue
+        if what := _gave(outcome, view, given):
+            return _found(function, view.actor, what, call)
+        if function.definer and compared < _MOST_COMPARED and _tells(outcome):
+            compared += 1
+            if _depends(prober, function, view, query, outcome):
+                return _found(function, view.actor, "what it answers depends on rows of user A", call)
+    return None
+
+
+def _gave(outcome: Outcome, view: Privacy, given: list[str]) -> str:
+    text = json.dumps(outcome.result, default=str)
+    seen = next((m for m in view.marks if m in text and not any(m in argument for argument in given)), None)
+    if seen:
+        return f"it gave away {seen} of user A"
+    if not outcome.seen:
+        return ""
+    *now, power = outcome.seen[0]
+    *then, weakness = view.before
+    gained = _roles(power) - _roles(weakness)
+    if list(now) != list(then):
+        return "it changed rows of user A"
+    return f"it made its caller {', '.join(sorted(gained))} in a group of user A" if gained else ""
+
+
+def _roles(power: str) -> set[str]:
+    return {role for role in str(power).replace(";", ",").split(",") if role}
+
+
+def _tells(outcome: Outcome) -> bool:
+    """Whether the answer says anything at all."""
+    return any(row[0] not in (None, "", "null", "[]", "{}") for row in outcome.result)
+
+
+def _depends(prober: Prober, function: Function, view: Privacy, query: str, outcome: Outcome) -> bool:
+    """Whether the answer is another one without A's rows, and the same one twice with them."""
+    bodies = " ".join(f.body for f in prober.catalogue.called([function.oid]))
+    rows = [p for p in view.hidden if p.relation.name in bodies and p.relation.title != "auth.users"]
+    if not rows:
+        return False
+    for gone in (True, False):
+        without = prober.session.attempt(view.actor, query, prepare=_undone(rows, gone=gone))
+        if not without.sqlstate and without.result != outcome.result:
+            return prober.session.attempt(view.actor, query).result == outcome.result
+    return False
+
+
+def _undone(rows: list[Planted], *, gone: bool) -> str:
+    """SQL that takes the rows away, or changes their numbers."""
+    parts = []
+    for planted in rows:
+        relation: Relation = planted.relation
+        here = f"tableoid = {planted.table} and ctid = {literal(planted.ctid)}"
+        numbers = [
+            f"{c.sql} = {c.sql} + 1"
+            for c in relation.columns
+            if c.category == "N" and not c.generated and c.name not in relation.key
+        ]
+        change = f"update {relation.sql} set {', '.join(numbers)} where {here};" if numbers else "null;"
+        change = f"delete from {relation.sql} where {here};" if gone else change
+        parts.append(f"begin {change} exception when others then null; end;")
+    return f"do $probe$ begin {' '.join(parts)} end $probe$"
+
+
+def _found(function: Function, actor: Actor, what: str, call: str) -> Found:
+    return Found(
+        "function-leaks",
+        f"function {function.title}",
+        what,
+        "a caller gets and changes nothing of another user's",
+        f"revoke execute on function {function.title} from public, {actor.role};",
+        (actor.role,),
+        proofs=(f"{actor.title}: select {call[:160]}",),
+    )
+
+
+def _secrets(prober: Prober, rule: FunctionRule) -> set[str]:
+    """A's tokens: whoever has one may open what it unlocks, so nobody is given one here."""
+    found = set()
+    for planted in prober.worlds["A"].rows.values():
+        for name, value in planted.data.items():
+            if f"{planted.relation.title}.{name}" in rule.unlocked_by:
+                found.add(str(value))
+    return found

@@ -1,0 +1,131 @@
+"""What triggers and rules do beyond the row that was written: does anything of A's change?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from harness.database.catalogue import Relation
+from harness.database.findings import Found
+from harness.database.oracle import Actor, Subject, record
+from harness.database.parts import standing_in
+from harness.database.planted import Planted
+from harness.database.prober import Prober
+from harness.database.prober_functions import privacy
+
+__all__ = ["side_effects"]
+
+_MOST = 12
+
+
+def side_effects(prober: Prober) -> Iterator[Found]:
+    """Writes of rows of their own by somebody else, on every table that a trigger watches."""
+    watched = {t["relation"] for t in prober.catalogue.triggers if t["enabled"] != "D"}
+    concerned = [
+        s for s in prober.subjects if s.relation.oid in watched and not s.bucket and s.relation.table
+    ]
+    actors = [w.actor for name, w in prober.worlds.items() if name == "B" or name.startswith("member of ")]
+    for actor in actors if concerned else ():
+        watch = privacy(prober, actor)
+        for subject in concerned:
+            row = prober.worlds["A"].row(subject)
+            if row is not None:
+                yield from _writes(prober, subject, row, actor, watch.watch, watch.before)
+
+
+def _writes(
+    prober: Prober, subject: Subject, row: Planted, actor: Actor, watch: str, before: list[Any]
+) -> Iterator[Found]:
+    for did, statement, prepare in _statements(prober, subject, row, actor):
+        outcome = prober.session.attempt(actor, statement, watch, prepare)
+        # nothing refers to a row that was just made: what could not be deleted is another's
+        referred = outcome.sqlstate == "23503" and outcome.message.startswith("update or delete on")
+        reached = did.startswith("delete") and referred
+        changed = bool(outcome.rows and outcome.seen) and list(outcome.seen[0])[:-1] != list(before)[:-1]
+        if not reached and (outcome.sqlstate or not changed):
+            continue
+        names = _triggers(prober, subject.relation)
+        culprit = names[0] if names else subject.relation.title
+        yield Found(
+            "trigger-escalates",
+            culprit,
+            f"a trigger on {subject.relation.title} changes rows of others",
+            "what callers write changes nothing that they may not change",
+            "-- let it look at whose rows it changes",
+            (actor.role,),
+            subject.title,
+            (f"{actor.title}: {did}: rows of user A changed",),
+        )
+        return
+
+
+def _triggers(prober: Prober, relation: Relation) -> list[str]:
+    """Functions of its triggers, those that write themselves first."""
+    found = [
+        function
+        for trigger in prober.catalogue.triggers
+        if trigger["relation"] == relation.oid and trigger["enabled"] != "D"
+        if (function := prober.catalogue.function_by_oid.get(trigger["function"])) is not None
+    ]
+    found.sort(key=lambda f: not any(word in f.body.lower() for word in ("update ", "delete ")))
+    return [f"function {function.title}" for function in found]
+
+
+def _statements(
+    prober: Prober, subject: Subject, row: Planted, actor: Actor
+) -> Iterator[tuple[str, str, str]]:
+    """What is done, its SQL, and what must be there before: writes of rows that are the actor's own."""
+    relation = subject.relation
+    for new in _own(prober, subject, row, actor):
+        may = prober.expected(subject, actor, new, new=True)
+        if may["INSERT"] and prober._possible(subject, actor, "INSERT"):
+            columns = [
+                c.sql
+                for c in relation.columns_for(actor.role, "INSERT")
+                if not c.generated and c.identity != "a" and not (c.default or "").startswith("nextval")
+            ]
+            names = ", ".join(columns)
+            sql = f"insert into {relation.sql} ({names}) select {names} from {record(relation, new)}"
+            yield f"insert into {relation.title}", sql, "select 1"
+        there = prober.expected(subject, actor, new)
+        plant = _planted(relation, new)
+        if there["DELETE"] and prober._possible(subject, actor, "DELETE"):
+            own = Planted(relation, new, 0, "").match() if relation.key else "true"
+            yield f"delete from {relation.title}", f"delete from {relation.sql} where {own}", plant
+        column = prober._harmless(subject, actor)
+        if there["UPDATE"] and column is not None and prober._possible(subject, actor, "UPDATE"):
+            sql = f"update {relation.sql} set {column.sql} = {column.sql} where true"
+            yield f"update {relation.title}", sql, plant
+
+
+def _planted(relation: Relation, row: dict[str, Any]) -> str:
+    columns = [c.sql for c in relation.columns if not c.generated and row.get(c.name) is not None]
+    names = ", ".join(columns)
+    return (
+        f"insert into {relation.sql} ({names}) overriding system value"
+        f" select {names} from {record(relation, row)}"
+    )
+
+
+def _own(prober: Prober, subject: Subject, row: Planted, actor: Actor) -> Iterator[dict[str, Any]]:
+    """Rows of the actor's own, each with something of A's in it."""
+    owners = [n for n in prober.links(subject) if row.data.get(n) == prober.worlds["A"].user]
+    mine = row.data | dict.fromkeys(owners, actor.user)
+    own = next((w.row(subject) for w in prober.worlds.values() if w.actor.name == actor.name), None)
+    bases = [mine, *([own.data] if own else [])]
+    made: list[dict[str, Any]] = []
+    for base in bases:
+        made.append(base)
+        made += [base | change for change in standing_in(prober, Planted(row.relation, base, 0, ""), actor)]
+        made += [base | {name: row.data.get(name)} for name in prober.links(subject) if name not in owners]
+    for index, new in enumerate(made[:_MOST]):
+        if new not in made[:index]:
+            yield _keyed(prober, subject, new)
+
+
+def _keyed(prober: Prober, subject: Subject, row: dict[str, Any]) -> dict[str, Any]:
+    new = prober.anew(subject, row)
+    for column in subject.relation.columns:
+        if column.identity and column.name in subject.relation.key:
+            new[column.name] = 10**8 + prober.session.count
+    return new

@@ -1,0 +1,159 @@
+"""Values that a text of SQL wishes a column to have: what it compares, beyond it, and the opposite."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from harness.database.catalogue import Column, Relation
+from harness.database.expressions import bare, split
+from harness.database.mates import possible
+from harness.database.patterns import from_regex
+from harness.database.synthesise import constants, plausible
+
+__all__ = ["combined", "mentioned", "wishes"]
+
+_STOP = re.compile(r"\b(AND|OR|SELECT|WHERE)\b", re.I)
+_NUMBER = re.compile(r"-?\d+(\.\d+)?")
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.I)
+_LONGEST = 5_000
+_MOST_COMBINED = 200
+
+
+def mentioned(name: str, text: str) -> bool:
+    """Whether ``text`` speaks of the column."""
+    return bool(re.search(rf"(?<!\w){re.escape(name)}(?!\w)", text))
+
+
+def wishes(relation: Relation, row: dict[str, Any], text: str) -> Iterator[tuple[str, Any]]:
+    """Columns of ``row``, each with a value that ``text`` would treat differently, as JSON has it."""
+    linked = {n for c in relation.constraints if c.kind in ("p", "f") for n in c.columns}
+    for column in relation.columns:
+        if column.generated or column.name in relation.key or not mentioned(column.name, text):
+            continue
+        seen: list[Any] = []
+        for value in _values(relation, column, row.get(column.name), text, linked=column.name in linked):
+            if value not in seen:
+                seen.append(value)
+                yield column.name, value
+
+
+def combined(relation: Relation, row: dict[str, Any], texts: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """Changes of several columns at once: those that one alternative of a condition asks for together."""
+    made: list[dict[str, Any]] = []
+    for text in texts:
+        for arm in _arms(text):
+            pools: dict[str, list[Any]] = {}
+            for name, value in wishes(relation, row, arm):
+                if value is not None:
+                    pools.setdefault(name, []).append(value)
+            if len(pools) < 2:
+                continue
+            names = list(pools)[:4]
+            for values in itertools.product(*([*pools[name][:2], row.get(name)] for name in names)):
+                change = {n: v for n, v in zip(names, values, strict=True) if v != row.get(n)}
+                if len(change) > 1 and change not in made:
+                    made.append(change)
+    yield from made[:_MOST_COMBINED]
+
+
+def _arms(text: str) -> Iterator[str]:
+    text = bare(" ".join(text.split()))
+    arms = split(text, " OR ")
+    if len(arms) > 1:
+        for arm in arms:
+            yield from _arms(arm)
+        return
+    yield text
+    for part in split(text, " AND "):
+        if " OR " in part and part != text:
+            yield from (text.replace(part, arm) for arm in split(bare(part), " OR "))
+
+
+def _values(relation: Relation, column: Column, now: Any, text: str, *, linked: bool) -> Iterator[Any]:
+    near = _near(column.name, text)
+    if not column.not_null and now is not None:
+        yield None
+    if column.base == "uuid":
+        yield from (value for value in near if _UUID.fullmatch(value) and not linked)
+        return
+    if linked:
+        return
+    if column.category == "B":
+        yield not now
+    elif column.category == "D":
+        yield from ("infinity", "-infinity")
+    elif column.category == "R":
+        yield from ("(,)", "empty")
+    elif column.category == "N":
+        numbers = [c for c in (*near, *possible(relation, column)) if _NUMBER.fullmatch(c)]
+        yield from (v for n in numbers for v in (n, f"{float(n) + 1:g}", f"{float(n) - 1:g}"))
+    elif column.base in ("json", "jsonb"):
+        yield from _documents(column.name, text)
+    elif column.category == "A":
+        yield from ([value] for value in near if not value.startswith("{"))
+    elif column.category in ("S", "E") or column.labels:
+        yield from _texts(relation, column, now, text, near)
+    if not column.not_null and now is None and column.category not in ("D", "B", "R") and not near:
+        yield plausible(column, "variant")
+
+
+def _texts(relation: Relation, column: Column, now: Any, text: str, near: list[str]) -> Iterator[str]:
+    around = " ".join(_around(column.name, text))
+    if known := possible(relation, column):  # it takes nothing else
+        yield from (value for value in known if value != now)
+        return
+    for value in near:
+        if re.search(rf"(?<!~)~\*?\s*'{re.escape(value)}'", around):
+            yield from filter(None, [from_regex(value)])
+        elif not _NUMBER.fullmatch(value) and value != now:
+            yield value.replace("%", "x")
+    if re.search(r"length\(", around):
+        for number in (int(v) for v in near if v.isdigit() and int(v) < _LONGEST):
+            yield from ("a" * size for size in (number + 1, number, max(number - 1, 0)))
+
+
+def _around(name: str, text: str) -> Iterator[str]:
+    """What stands beside each mention of a column, up to the next AND or OR."""
+    for match in re.finditer(rf"(?<!\w){re.escape(name)}(?!\w)", text):
+        after = _STOP.split(text[match.end() : match.end() + 160])[0]
+        before = _STOP.split(text[max(0, match.start() - 60) : match.start()])[-1]
+        yield before + " " + name + after if not constants(after) or "length(" in before else name + after
+
+
+def _near(name: str, text: str) -> list[str]:
+    """Literals that stand beside the column."""
+    found: dict[str, None] = {}
+    for around in _around(name, text):
+        found |= dict.fromkeys(constants(around))
+    return list(found)[:6]
+
+
+def _documents(name: str, text: str) -> Iterator[Any]:
+    """Documents that hold what a text looks for in one."""
+    step = r"(?:\s*\)*\s*->>?\s*'[^']+'(?:::text)?)+"
+    for path, value in re.findall(
+        rf"\b{re.escape(name)}\b({step})\)*(?:::\w+)?\)*\s*(?:(?:=|~~\*?)\s*'([^']*)')?", text
+    ):
+        yield _nested(re.findall(r"'([^']+)'", path), value or True)
+    for path, value in re.findall(
+        rf"\b{re.escape(name)}\b\s*#>>?\s*'\{{([^}}]*)\}}'(?:::text\[\])?\)*(?:::\w+)?\)*\s*(?:=\s*'([^']*)')?",
+        text,
+    ):
+        yield _nested(path.split(","), value or True)
+    for key in re.findall(rf"\b{re.escape(name)}\b\s*\?[|&]?\s*'([^']+)'", text):
+        yield {key: True}
+    for document in re.findall(rf"\b{re.escape(name)}\b\s*@>\s*'([^']+)'", text):
+        try:
+            yield json.loads(document)
+        except ValueError:
+            continue
+
+
+def _nested(path: list[str], value: Any) -> Any:
+    for key in reversed(path):
+        value = {key: value}
+    return value
