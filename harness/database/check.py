@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -106,41 +108,59 @@ def _prove(
         report.gaps.append(Gap("users", str(error), "say `plant:` for the table of users"))
         return
     connection.execute(f"set local statement_timeout = {int(timeout * 1000)}".encode())
-    planted = Counter(
-        row.relation.title for w in worlds.values() for row in w.rows.values() if not row.found
-    )
-    report.writes = [f"{title}: {count} rows, rolled back" for title, count in sorted(planted.items())]
+    report.writes = _written(worlds)
     prober = Prober(Session(connection, declaration), catalogue, declaration, worlds, mark)
     prober.subjects = known
     prober.judge = Judge(prober).of
-    sightings: list[Sighting] = []
-    for subject in known:
-        try:
-            sightings += _tries(prober, subject)
-        except ValueError as error:
-            why = f"a condition of the declaration cannot be evaluated: {error}"
-            report.gaps.append(Gap(subject.title, why, "correct its `where` or `check`"))
-        except CannotBecome as error:
-            report.gaps.append(Gap(subject.title, str(error), "connect as one who may become them"))
-    known_bad = blamed(prober, sightings)
+    known_bad = blamed(prober, _sightings(prober, known))
     known_bad += unrefuted(prober, static_policies.loose(catalogue, declaration), known_bad + report.found)
     closed = not any(one.proofs and one.rule != "missing-access" for one in known_bad)
     report.found += known_bad
-    # what runs with its caller's rights does no more than the tables let it
-    leaking = [one for one in functions(prober) if closed or _definer(catalogue, one)]
-    report.found += [one for one in leaking if not _follows(catalogue, one, known_bad)]
+    with _evaluated(prober, "functions"):
+        # what runs with its caller's rights does no more than the tables let it
+        leaking = (one for one in functions(prober) if closed or _definer(catalogue, one))
+        report.found += (one for one in leaking if not _follows(catalogue, one, known_bad))
     if closed:
-        report.found += side_effects(prober)
-    report.gaps += prober.gaps
+        with _evaluated(prober, "triggers"):
+            report.found += side_effects(prober)
+    report.gaps += (gap for gap in prober.gaps if gap not in report.gaps)
     report.probes = prober.session.count
 
 
-def _tries(prober: Prober, subject: Subject) -> list[Sighting]:
+def _written(worlds: dict[str, World]) -> list[str]:
+    """How many rows each table got."""
+    rows = [row for world in worlds.values() for row in world.rows.values() if not row.found]
+    planted = Counter(row.relation.title for row in rows)
+    return [f"{title}: {count} rows, rolled back" for title, count in sorted(planted.items())]
+
+
+def _sightings(prober: Prober, known: list[Subject]) -> list[Sighting]:
+    """What was seen of everything that is tried."""
+    sightings: list[Sighting] = []
+    for subject in known:
+        with _evaluated(prober, subject.title):
+            sightings += _tries(prober, subject)
+    return sightings
+
+
+@contextlib.contextmanager
+def _evaluated(prober: Prober, title: str) -> Iterator[None]:
+    """What keeps the rest from being tried is said."""
+    try:
+        yield
+    except ValueError as error:
+        why = f"a condition of the declaration cannot be evaluated: {error}"
+        prober.gaps.append(Gap(title, why, "correct its `where` or `check`"))
+    except CannotBecome as error:
+        prober.gaps.append(Gap(title, str(error), "connect as one who may become them"))
+
+
+def _tries(prober: Prober, subject: Subject) -> Iterator[Sighting]:
     """Everything that is tried on one table, bucket or view."""
     if (why := alike(prober, subject)) is not None:
         prober.gaps.append(why)
-    probes = TABLE if subject.relation.table else VIEW
-    return [sighting for probe in probes for sighting in probe(prober, subject)]
+    for probe in TABLE if subject.relation.table else VIEW:
+        yield from probe(prober, subject)
 
 
 def _worlds(planter: Planter, known: list[Subject], report: Report) -> dict[str, World]:

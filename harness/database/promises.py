@@ -193,8 +193,10 @@ def _made(prober: Prober, settings: dict[str, str]) -> Iterator[None]:
     declaration = prober.session.declaration
     merged = {"settings": {**declaration.settings, **settings}}
     prober.session.declaration = declaration.model_copy(update=merged)
-    yield
-    prober.session.declaration = declaration
+    try:
+        yield
+    finally:
+        prober.session.declaration = declaration
 
 
 def _claiming(actor: Actor, text: str) -> Iterator[Actor]:

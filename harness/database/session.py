@@ -138,8 +138,11 @@ class Session:
             rows = None
             self.connection.execute(b"rollback to savepoint variant")
         self.connection.execute(b"savepoint probe")  # the inner one: what it undoes ends here
-        yield rows
-        self.connection.execute(b"rollback to savepoint variant; release savepoint variant")
+        try:
+            yield rows
+        finally:
+            if not self.connection.closed:
+                self.connection.execute(b"rollback to savepoint variant; release savepoint variant")
 
     def _run(self, script: str, position: int, inspected: bool) -> Outcome:
         try:
