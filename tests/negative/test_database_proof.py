@@ -303,7 +303,6 @@ def test_a_condition_that_breaks_is_said_and_loses_nothing_of_the_rest(bare: Bar
         " set search_path = '' as 'select name from public.pets where keeper = who limit 1';"
         "revoke all on function public.named(uuid) from public, anon;"
     )
-    noted = TRIGGER.format("return new;", "insert or update")
     declared = (
         PETS_DECLARED
         + '  public.toys: {rules: [{who: owner, by: pet, may: [select], where: "1 / 0 = 1"}]}\n'
