@@ -294,3 +294,25 @@ def test_a_table_that_cannot_be_planted_does_not_end_the_check(bare: Bare, body:
     assert "public.pets: not proven: its rows cannot be made up" in said
     assert why in said
     assert 'foreign-read policy "everybody" on public.toys' in said
+
+
+def test_a_condition_that_breaks_is_said_and_loses_nothing_of_the_rest(bare: Bare) -> None:
+    """It is asked again where functions are called, which ends nothing either."""
+    called = (
+        "create function public.named(who uuid) returns text language sql security definer"
+        " set search_path = '' as 'select name from public.pets where keeper = who limit 1';"
+        "revoke all on function public.named(uuid) from public, anon;"
+    )
+    declared = (
+        PETS_DECLARED
+        + '  public.toys: {rules: [{who: owner, by: pet, may: [select], where: "1 / 0 = 1"}]}\n'
+    )
+    declared += "functions:\n  public.named(uuid): {callers: [authenticated]}\n"
+    hole = "create policy hole on public.pets for select to authenticated using (true);"
+    _, said = told(bare(PETS + OPEN + called + hole), declared)
+    assert (
+        "public.toys: not proven: a condition of the declaration cannot be evaluated: division by zero"
+        in said
+    )
+    assert "functions: not proven: a condition of the declaration cannot be evaluated" in said
+    assert 'foreign-read policy "hole" on public.pets' in said
