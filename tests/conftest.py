@@ -39,18 +39,18 @@ _TOGETHER = (
     "tests/unit/test_inference_provider",
     "tests/unit/test_rollout_killed",
 )
-"""Files whose tests ask for them: of two workers (`make test`) one takes these, the other all others."""
+"""Files whose tests ask for them: of two workers (`make test`) one takes these, and then helps the other."""
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Two heaps. (xdist's own groups need node ids that this pytest does not let anybody change.)"""
+    """By file. (xdist's own groups need node ids that this pytest does not let anybody change.)"""
     from xdist.scheduler import LoadScopeScheduling
 
-    class TwoHeaps(LoadScopeScheduling):  # type: ignore[misc] # xdist is installed for tests only
+    class ByFile(LoadScopeScheduling):  # type: ignore[misc] # xdist is installed for tests only
         def _split_scope(self, nodeid: str) -> str:
-            return "together" if nodeid.startswith(_TOGETHER) else "others"
+            return "together" if nodeid.startswith(_TOGETHER) else nodeid.partition("::")[0]
 
-    return TwoHeaps(config, log)
+    return ByFile(config, log)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
