@@ -39,7 +39,7 @@ _TOGETHER = (
     "tests/unit/test_inference_provider",
     "tests/unit/test_rollout_killed",
 )
-"""Files whose tests ask for them: of two workers (`make test`) one takes these, and then helps the other."""
+"""Files whose tests ask for them: of two workers (`make test`) one takes these, then helps the other."""
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
