@@ -18,9 +18,12 @@ from tests.attack.stand import EVE, IMAGE, LOCAL_RUNNER, REPORT, RUNNER, Stand, 
 from tests.promotion_stand import BASE, PRODUCTION, Deposit
 from tests.release_tree import commit
 
-NOW = dt.datetime.now(dt.UTC).replace(microsecond=0)
 FAILED = {"result": "FAILED", "reasons": ["GW-3: refuted"]}
 COPIED = "it is the evidence of run 20260304T110000Z-abc, copied under the name 20990101T000000Z-x"
+
+
+def _now() -> dt.datetime:
+    return dt.datetime.now(dt.UTC).replace(microsecond=0)
 
 
 @pytest.fixture
@@ -35,7 +38,7 @@ def ran(
     deposit: Deposit, minutes_ago: float = 0.5, minutes: float = 1, signer: Any = RUNNER, **predicate: Any
 ) -> str:
     """A run of staging that ended so many minutes ago; its name."""
-    end = NOW - dt.timedelta(minutes=minutes_ago)
+    end = _now() - dt.timedelta(minutes=minutes_ago)
     start = end - dt.timedelta(minutes=minutes)
     run = f"{start:%Y%m%dT%H%M%S}.000000Z-{len(deposit.store.names('runs/')):06x}"
 
@@ -136,7 +139,7 @@ def test_a_failure_under_another_name_is_one_all_the_same(deposit: Deposit, tmp_
         deposit.store.delete(name)
     assert deposit.promotion(evidence_file=file).decide().open
     twice = deposit.stand.ran(
-        lambda p: p["predicate"].update(startedOn=stamp(NOW), finishedOn=stamp(NOW), **FAILED)
+        lambda p: p["predicate"].update(startedOn=stamp(_now()), finishedOn=stamp(_now()), **FAILED)
     )
     deposit.keep("runs/staging/20990101T000000Z-y", twice)
     reasons = "\n".join(str(r) for r in deposit.promotion(evidence_file=file).decide().reasons)
@@ -235,7 +238,7 @@ def test_rubbish_between_two_runs_does_not_part_them(deposit: Deposit) -> None:
     """The failure began first and ended last; what lies between their names must not let the pass by."""
     failed = ran(deposit, minutes_ago=0.2, minutes=20, **FAILED)
     passed = ran(deposit, minutes_ago=0.6, minutes=1)
-    between = f"{NOW - dt.timedelta(minutes=10):%Y%m%dT%H%M%S}.000000Z-x"
+    between = f"{_now() - dt.timedelta(minutes=10):%Y%m%dT%H%M%S}.000000Z-x"
     payload = deposit.stand.payload()
     payload["predicate"].update(
         run=between, startedOn="1970-01-01T00:00:00Z", finishedOn="1970-01-01T00:00:00Z"
