@@ -13,7 +13,8 @@ from harness.database.declaration import Declaration, Rule
 from harness.database.expressions import calls
 from harness.database.findings import Found
 from harness.database.oracle import Actor, Subject, literal, record
-from harness.database.prober import Prober, Sighting
+from harness.database.prober import Prober
+from harness.database.sightings import Sighting
 
 __all__ = ["Judge", "blamed", "rule_sql"]
 

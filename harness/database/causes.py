@@ -7,7 +7,7 @@ from typing import Any
 
 from harness.database.catalogue import Catalogue, Policy, Relation
 from harness.database.findings import Found
-from harness.database.prober import Sighting
+from harness.database.sightings import Sighting
 
 __all__ = ["gathered", "policy_title", "without_consequences"]
 

@@ -22,13 +22,14 @@ from harness.database.mates import enrolled
 from harness.database.novelties import novelties
 from harness.database.oracle import Subject, subjects
 from harness.database.planted import CannotPlant, World
-from harness.database.prober import Prober, Sighting
+from harness.database.prober import Prober
 from harness.database.prober_functions import functions
 from harness.database.prober_view_writes import through, widened
 from harness.database.prober_views import view
 from harness.database.promises import alike, promised
 from harness.database.session import CannotBecome, Session
 from harness.database.side_effects import side_effects
+from harness.database.sightings import Sighting
 from harness.database.unrefuted import unrefuted
 from harness.database.variants import tried
 from harness.database.worlds import Planter

@@ -25,8 +25,9 @@ from harness.database.footprint import Footprint, Unsafe
 from harness.database.oracle import Subject, subjects
 from harness.database.planted import CannotPlant, World
 from harness.database.planting_journal import Row, Stays, listed, remove, swept, write
-from harness.database.prober import Prober, Sighting
+from harness.database.prober import Prober
 from harness.database.session import Session
+from harness.database.sightings import Sighting
 from harness.database.worlds import Planter
 
 __all__ = ["Api", "planted", "probe"]

@@ -13,7 +13,8 @@ import httpx
 from harness.database.findings import Gap
 from harness.database.oracle import Actor, Subject, literal
 from harness.database.planting_journal import Row, listed, there, write
-from harness.database.prober import Prober, Sighting
+from harness.database.prober import Prober
+from harness.database.sightings import Sighting
 
 __all__ = ["Api", "Caller"]
 

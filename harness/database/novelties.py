@@ -14,8 +14,9 @@ from harness.database.matrix import suspects
 from harness.database.oracle import Actor, Subject
 from harness.database.parts import file_names, standing_in, standing_in_path
 from harness.database.planted import Planted
-from harness.database.prober import Prober, Sighting
+from harness.database.prober import Prober
 from harness.database.prober_base import PASSED
+from harness.database.sightings import Sighting
 from harness.database.variants import others, statement, texts_of
 from harness.database.wishes import combined, wishes
 

@@ -43,16 +43,21 @@ def patterns_in(text: str) -> list[tuple[str, str]]:
     ]
 
 
+def _chance() -> random.Random:
+    """Another text each time, since one may be taken already; a planted row holds it."""
+    return random.Random()  # noqa: S311 - no secret is made of it
+
+
 def from_like(pattern: str) -> str:
     """A text that LIKE ``pattern`` takes."""
-    chance = random.Random()  # noqa: S311 - no secret
+    chance = _chance()
     some = {"%": lambda: "".join(chance.choices(_WORD, k=6)), "_": lambda: chance.choice(_LETTERS)}
     return "".join(some[sign]() if sign in some else sign for sign in pattern.replace("\\", ""))
 
 
 def from_regex(pattern: str) -> str:
     """A text that the regular expression takes; empty when it cannot be read."""
-    maker = _Maker(re.sub(r"^(\(\?[a-z]+\)|\*\*\*[:=])", "", pattern), random.Random())  # noqa: S311
+    maker = _Maker(re.sub(r"^(\(\?[a-z]+\)|\*\*\*[:=])", "", pattern), _chance())
     try:
         return maker.alternatives()
     except (IndexError, ValueError):

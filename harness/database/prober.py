@@ -15,11 +15,12 @@ from harness.database import values
 from harness.database.catalogue import COMMANDS
 from harness.database.oracle import Actor, Subject, literal
 from harness.database.planted import Planted
-from harness.database.prober_base import LARGE, PASSED, Sighting, broken
+from harness.database.prober_base import LARGE, PASSED
 from harness.database.prober_moves import ProberMoves
 from harness.database.session import Outcome
+from harness.database.sightings import Sighting, broken
 
-__all__ = ["Prober", "Sighting"]
+__all__ = ["Prober"]
 
 
 @dataclass

@@ -14,33 +14,15 @@ from harness.database.findings import Found, Gap
 from harness.database.oracle import Actor, Subject, expectations, literal, record
 from harness.database.planted import Planted, World
 from harness.database.session import Outcome, Session
+from harness.database.sightings import Sighting
 from harness.database.synthesise import plausible, unique_columns
 
-__all__ = ["LARGE", "PASSED", "ProberBase", "Sighting", "broken"]
+__all__ = ["LARGE", "PASSED", "ProberBase"]
 
 LARGE = 200_000
 """Rows from which on nothing is written without a filter: it would lock too many."""
 PASSED = ("23505", "23P01")
 """Constraints are looked at after the policies: those let it pass."""
-
-
-@dataclass(frozen=True)
-class Sighting:
-    """Something that should not have happened, or should have: ``row`` is what it happened to."""
-
-    kind: str
-    """foreign-read, foreign-update, foreign-delete, owner-reassigned, forged-insert, trigger-escalates,
-    missing-access, policy-error."""
-    subject: Subject
-    actor: Actor
-    command: str
-    row: dict[str, Any]
-    did: str
-    saw: str
-    new_row: dict[str, Any] | None = None
-    variant: str = ""
-    blame: tuple[Found, ...] | None = None
-    """Who is to blame, where that had to be found out at once."""
 
 
 @dataclass
@@ -345,9 +327,3 @@ class ProberBase:
             self.gaps.append(
                 Gap(subject.title, why, "run it when the table is less busy, or raise --timeout")
             )
-
-
-def broken(subject: Subject, actor: Actor, command: str, row: dict[str, Any], outcome: Outcome) -> Sighting:
-    """Something broke where a policy was to decide."""
-    saw = f"{outcome.message} [{outcome.sqlstate}]"
-    return Sighting("policy-error", subject, actor, command, row, f"{command} on {subject.title}", saw)

@@ -10,8 +10,9 @@ from harness.database import values
 from harness.database.catalogue import Relation
 from harness.database.oracle import Actor, Subject, literal
 from harness.database.planted import Planted, World
-from harness.database.prober_base import LARGE, PASSED, ProberBase, Sighting, broken
+from harness.database.prober_base import LARGE, PASSED, ProberBase
 from harness.database.session import Outcome
+from harness.database.sightings import Sighting, broken
 
 __all__ = ["ProberMoves"]
 

@@ -10,8 +10,9 @@ from harness.database import values
 from harness.database.catalogue import Column, Relation
 from harness.database.oracle import Actor, Subject, literal, record
 from harness.database.planted import Planted
-from harness.database.prober import Prober, Sighting
+from harness.database.prober import Prober
 from harness.database.prober_views import view
+from harness.database.sightings import Sighting
 from harness.database.wishes import wishes
 
 __all__ = ["through", "widened"]

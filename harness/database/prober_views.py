@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 from harness.database.oracle import Actor, Subject, literal
 from harness.database.planted import World
-from harness.database.prober import Prober, Sighting
+from harness.database.prober import Prober
+from harness.database.sightings import Sighting
 
 __all__ = ["foreign_marks", "marks", "view"]
 

@@ -20,7 +20,8 @@ from harness.database.declaration import Rule
 from harness.database.findings import Gap
 from harness.database.oracle import Actor, Subject, literal, predicate, record
 from harness.database.planted import Planted
-from harness.database.prober import Prober, Sighting
+from harness.database.prober import Prober
+from harness.database.sightings import Sighting
 from harness.database.synthesise import constants, plausible
 
 __all__ = ["alike", "promised"]

@@ -7,6 +7,7 @@ enough to be referred to, and nobody's own.
 
 from __future__ import annotations
 
+import abc
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -214,6 +215,6 @@ class RowMaker(RowValues):
             return self.stranger().user
         return as_text(self.insert(target, world, {}).data[column])
 
+    @abc.abstractmethod
     def stranger(self) -> World:
         """A user who has nothing to do with anybody."""
-        raise NotImplementedError

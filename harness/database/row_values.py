@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import re
 import uuid
 from dataclasses import dataclass, field
@@ -23,7 +24,7 @@ _MAIL_NAMES = re.compile(r"(^|_)e?mail(_address)?$")
 
 
 @dataclass
-class RowValues:
+class RowValues(abc.ABC):
     """Makes values, looking at what is there through ``connection``."""
 
     connection: psycopg.Connection[Any]
@@ -37,13 +38,13 @@ class RowValues:
     owners: set[tuple[int, str]] = field(default_factory=set)
     users: Relation | None = None
 
+    @abc.abstractmethod
     def ensure(self, world: World, relation: Relation) -> Planted:
         """The row of ``relation`` in ``world``."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def insert(self, relation: Relation, world: World, fixed: dict[str, str]) -> Planted:
         """A new row of ``relation`` with ``fixed`` values."""
-        raise NotImplementedError
 
     def _values(self, relation: Relation, world: World, fixed: dict[str, str]) -> dict[str, str | None]:
         values: dict[str, str | None] = dict(fixed)

@@ -18,7 +18,8 @@ from harness.database.findings import Gap
 from harness.database.matrix import disputed
 from harness.database.oracle import Actor, Subject, literal
 from harness.database.planted import Planted
-from harness.database.prober import Prober, Sighting
+from harness.database.prober import Prober
+from harness.database.sightings import Sighting
 from harness.database.synthesise import constants
 from harness.database.values import value
 from harness.database.wishes import combined, wishes

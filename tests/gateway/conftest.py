@@ -121,3 +121,21 @@ def booked(sql: Callable[..., list[tuple]]) -> Callable[[str], tuple]:
         return until(lambda: sql(query, user), 5, "the booking")[0]
 
     return ask
+
+
+@pytest.fixture(scope="module")
+def own(cluster):
+    """A database of its own, whose ledger may be tampered with; yields its owner's connection string."""
+    with scratch_database(cluster.dsn("postgres", Secret("postgres-password")), "ledger") as dsn:
+        with psycopg.connect(dsn) as connection:
+            for migration in LEDGER:
+                connection.execute(migration.read_bytes())
+        yield dsn
+
+
+@pytest.fixture
+def owner(own):
+    """Its owner, in a transaction that is rolled back."""
+    with psycopg.connect(own) as connection:
+        yield connection
+        connection.rollback()

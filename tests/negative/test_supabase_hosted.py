@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import httpx
 import psycopg
 import pytest
 
@@ -155,6 +156,34 @@ def test_a_certificate_of_another_authority_is_refused(hosted_project: Hosted, m
     )
     with pytest.raises(DeployError, match="there is no file"):
         hosted_project.provider.deploy(lambda _: None)
+
+
+@pytest.mark.parametrize(
+    ("changed", "told_of"),
+    [({"database_port": 9}, "cannot log in at 127.0.0.1:9"), ({"pooler": True}, "cannot log in at")],
+)
+def test_a_database_that_lets_nobody_in_is_named(
+    hosted_project: Hosted, monkeypatch, changed, told_of
+) -> None:
+    settings = hosted_project.provider.settings
+    monkeypatch.setattr(hosted_project.provider, "settings", settings.model_copy(update=changed))
+    for work in (hosted_project.provider.plan, lambda: hosted_project.provider.deploy(lambda _: None)):
+        with pytest.raises(DeployError, match=told_of) as caught:
+            work()
+        assert "database_password" in (caught.value.hint or "")
+        password = hosted_project.stack.secret(settings.database_password).reveal()
+        assert password not in str(caught.value)
+
+
+def test_a_platform_that_does_not_answer_is_named(hosted_project: Hosted, monkeypatch) -> None:
+    def silent(_: httpx.Request) -> httpx.Response:
+        raise httpx.ConnectError("refused")
+
+    url = hosted_project.provider.settings.management_url
+    client = httpx.Client(base_url=url, transport=httpx.MockTransport(silent))
+    monkeypatch.setitem(hosted_project.stack._clients, url, client)
+    with pytest.raises(DeployError, match="no answer: refused"):
+        hosted_project.provider.plan()
 
 
 def test_the_cli_verifies_the_certificate_too(hosted_project: Hosted) -> None:

@@ -157,7 +157,12 @@ class CloudSupabase:
         return Deployment(self.component, self._digest(), tuple(done), time.monotonic() - started)
 
     def _require_project(self) -> None:
-        project, where = self.api.project(), self.api.where("")
+        where = self.api.where("")
+        try:
+            project = self.api.project()
+        except httpx.TransportError as error:
+            hint = "is supabase.management_url right, and reachable from here?"
+            raise DeployError(self.component, f"{where}: no answer: {error}", hint) from error
         if project.status != _HEALTHY:
             hint = "a paused project is restored, an unhealthy one looked into, in the project's dashboard"
             raise DeployError(self.component, f"{where}: the project is {project.status}", hint)
@@ -172,6 +177,16 @@ class CloudSupabase:
         if not self.server.authority.is_file():
             what = f"supabase.database_ca: there is no file {self.settings.database_ca}"
             raise DeployError(self.component, what, "download it: the project's dashboard, Database, SSL")
+        self._require_login()
+
+    def _require_login(self) -> None:
+        at = f"{self.settings.database_host}:{self.settings.database_port}"
+        try:
+            psycopg.connect(self.dsn()).close()
+        except psycopg.OperationalError as error:
+            what = f"{self.settings.login('postgres')} cannot log in at {at}: {error}"
+            hint = "check database_host, database_password, database_ca, pooler and the project's networks"
+            raise DeployError(self.component, what, hint) from error
 
     def _backed_up(self) -> Path:
         with psycopg.connect(self.dsn()) as connection:

@@ -96,8 +96,12 @@ class TrialServer:
         if trouble:
             what = f"the server for trials does not start: {trouble[0]}"
             raise DeployError("supabase", what, f"read {self.directory}/trial-postgres.log")
-        bootstrap(server)
-        set_passwords(server, {"postgres": self._password})
+        try:
+            bootstrap(server)
+            set_passwords(server, {"postgres": self._password})
+        except BaseException:  # nobody would stop it: the next one who asks starts another
+            self._stop.set()
+            raise
         return server
 
 
