@@ -61,6 +61,20 @@ def test_a_secret_of_two_places_is_one_problem(staging, tmp_path: Path) -> None:
     assert found.count(expected) == 1
 
 
+@pytest.mark.usefixtures("nothing_resolves")
+def test_a_file_that_nobody_has_put_there_is_named(staging, tmp_path: Path) -> None:
+    def found() -> list[str]:
+        problems = preflight(staging, SecretStore(tmp_path, tmp_path / "state"))
+        return [str(problem) for problem in problems if "there is no file" in str(problem)]
+
+    (problem,) = found()
+    assert problem.startswith("supabase.database_ca: there is no file environments/supabase-ca.crt")
+    assert "dashboard" in problem
+    (tmp_path / "environments").mkdir()
+    (tmp_path / "environments" / "supabase-ca.crt").write_text("a certificate")
+    assert found() == []
+
+
 def test_local_needs_nothing_and_asks_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket, "create_connection", lambda *_, **__: pytest.fail("it asked"))
     environment = load("local", ROOT).environment
