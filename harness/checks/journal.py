@@ -21,7 +21,7 @@ __all__ = ["containers_logged", "journals_private"]
 
 _LINES = 20_000
 """Of each machine, the newest: a leak that goes on is among them."""
-_FIELDS = "MESSAGE,_SYSTEMD_UNIT,CONTAINER_NAME,CONTAINER_TAG,SYSLOG_IDENTIFIER"
+_FIELDS = "MESSAGE,_SYSTEMD_UNIT,CONTAINER_NAME,CONTAINER_TAG,CONTAINER_ID_FULL,SYSLOG_IDENTIFIER"
 _REPORTED = 5
 
 
@@ -30,11 +30,13 @@ class _Line:
     """One entry of a machine's journal; ``source``: the unit or container that wrote it.
 
     ``tag``: Docker's for a container, whatever it was called when it wrote; empty for others.
+    ``container``: its id; empty for others.
     """
 
     machine: str
     source: str
     tag: str
+    container: str
     text: str
 
 
@@ -51,13 +53,24 @@ def containers_logged(stack: Stack) -> Evidence:
         if driver != "journald":
             findings.append(Finding("log driver journald", driver, where, "deploy it again"))
             continue
-        lines = [line for line in _journal(stack, program.machine) if line.tag == program.container]
+        lines = _lines(stack, program)
         seen.append(f"{program.machine} {len(lines)}")
         if not lines:
             remedy = f"journalctl CONTAINER_TAG={program.container} there"
             findings.append(Finding("lines in the journal", "none", where, remedy))
         findings += list(_not_json(where, lines))[:_REPORTED]
     return judge(f"JSON lines in the journal: {', '.join(seen)}", findings)
+
+
+def _lines(stack: Stack, program: MachineProgram) -> list[_Line]:
+    """What the program's container has written, and those before it that are kept.
+
+    What a container wrote that is gone by now (an image that was refused and taken back) is past mending:
+    the journal keeps it until the machine is rebooted.
+    """
+    there = {one.id for one in stack.fleet.facts.of(program.machine).containers} | {""}
+    written = _journal(stack, program.machine)
+    return [line for line in written if line.tag == program.container and line.container in there]
 
 
 def _driver(stack: Stack, program: MachineProgram) -> str:
@@ -126,4 +139,5 @@ def _line(machine: str, entry: Mapping[str, Any]) -> _Line:
     message = entry.get("MESSAGE") or ""
     if isinstance(message, list):  # bytes that are no UTF-8 come as numbers
         message = bytes(message).decode("utf-8", "replace") if isinstance(message[0], int) else message[0]
-    return _Line(machine, str(source or "the kernel"), str(entry.get("CONTAINER_TAG", "")), str(message))
+    tag, container = (str(entry.get(name, "")) for name in ("CONTAINER_TAG", "CONTAINER_ID_FULL"))
+    return _Line(machine, str(source or "the kernel"), tag, container, str(message))

@@ -76,6 +76,7 @@ class Published:
 class Container:
     """A container of a machine's Docker engine. ``digests``: of its image, as REPOSITORY@sha256:…"""
 
+    id: str
     name: str
     state: str
     health: str

@@ -119,6 +119,7 @@ def _container(seen: dict[str, Any]) -> dict[str, Any]:
     with contextlib.suppress(Gone):  # an image can be removed by force while its container runs
         digests = _docker(f"/images/{seen['Image']}/json").get("RepoDigests") or []
     return {
+        "id": seen["Id"],
         "name": seen["Name"].lstrip("/"),
         "state": seen["State"]["Status"],
         "health": (seen["State"].get("Health") or {}).get("Status", ""),

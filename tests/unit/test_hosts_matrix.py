@@ -46,7 +46,9 @@ def judged(outcomes: dict[tuple[str, str, int], tuple[str, bool]], **parts: Any)
 
 def test_everything_declared_listening_or_published_is_tried_from_everywhere() -> None:
     published = [{"address": ANY, "port": 9000}]
-    container = dict.fromkeys(("name", "state", "health", "image", "user", "restart", "log_driver"), "x")
+    container = dict.fromkeys(
+        ("id", "name", "state", "health", "image", "user", "restart", "log_driver"), "x"
+    )
     container |= {"pid": 1, "digests": [], "read_only": True, "privileged": False, "network": ""}
     facts = {"instant": told("instant", 22, 8000, 7000, containers=[{**container, "published": published}])}
     tried = everything(facts)
