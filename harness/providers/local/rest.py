@@ -59,7 +59,10 @@ class DataApi:
         return Program(
             name="postgrest",
             component="supabase",
-            argv=[str(postgrest(self.root)), str(self._configuration())],
+            argv=[
+                str(postgrest(self.root)),
+                self._configuration().name,
+            ],  # a path is more than the locale C can read
             ready=lambda: _answers(f"http://127.0.0.1:{self.admin_port}/ready"),
             env={"GHCRTS": "-N2"},
             cwd=self.directory,

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import hashlib
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -44,7 +46,7 @@ silent=true
 supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface
 
 [include]
-files={state}/programs/*.conf
+files={programs}/*.conf
 """
 
 
@@ -91,7 +93,13 @@ class Supervisor:
         for name in ("logs", "programs"):
             (self.state / name).mkdir(parents=True, exist_ok=True, mode=0o700)
         configuration = self.state / "supervisord.conf"
-        configuration.write_text(_CONFIGURATION.format(socket=self.socket, state=_escape(self.state)))
+        configuration.write_text(
+            _CONFIGURATION.format(
+                socket=_escape(self.socket),
+                state=_escape(self.state),
+                programs=_pattern(self.state / "programs"),
+            )
+        )
         self.socket.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.socket.unlink(missing_ok=True)
         started = subprocess.run(  # it leaves for the background by itself
@@ -200,6 +208,11 @@ def _descends(process: psutil.Process, keepers: set[int]) -> bool:
 
 def _escape(path: Path) -> str:
     return str(path).replace("%", "%%")
+
+
+def _pattern(path: Path) -> str:
+    """``path`` as supervisord's pattern: it parts them at blanks, so blanks are told by what they are not."""
+    return re.sub(r"\s", "[!!-~]", glob.escape(_escape(path)))
 
 
 def inherited() -> dict[str, str]:
