@@ -162,6 +162,7 @@ _DONE = {
     "build": "built",
     "configure": "configured",
     "fetch": "fetched",
+    "lead": "led",
     "replace": "replaced",
     "restart": "restarted",
     "start": "started",

@@ -12,7 +12,14 @@ from harness.checks import tls
 from harness.checks.base import Check
 from harness.evidence import Verdict
 from harness.hosts import faults
-from harness.providers.docker.balancer import CONFIGURATION, configuration
+from harness.providers.docker.balancer import (
+    CONFIGURATION,
+    SOCKET,
+    Balancer,
+    _say,
+    configuration,
+    strays,
+)
 from harness.rehearsal import pki
 from tests.machines_stack import Machines, said
 
@@ -116,6 +123,27 @@ def test_missing_hsts_is_refuted(machines: Machines) -> None:
     with configured(machines, line, ""):
         text = only(machines, tls.https_only)
     assert "observed  no such header" in text
+
+
+@pytest.mark.parametrize(
+    ("command", "why"),
+    [
+        ("set server gateways/gateway-1 state maint", "it is in maintenance"),
+        ("disable health alive/gateway-1", "its health is not asked"),
+        ("set server gateways/gateway-1 state drain", "it is drained in one back end alone"),
+    ],
+)
+def test_a_gateway_that_the_balancer_was_told_to_leave_out_is_named_and_reclaimed(
+    machines: Machines, command: str, why: str
+) -> None:
+    balancer = Balancer(machines.stack.environment, machines.stack.remote)
+    assert strays(balancer.servers()) == {}
+    with machines.stack.remote.forwarded("balancer", SOCKET) as path:
+        _say("balancer", path, command)
+    assert balancer.configured(), "its file is the declared one all the while"
+    assert strays(balancer.servers()) == {"gateway-1": why}
+    balancer.reclaim("gateway-1")
+    assert strays(balancer.servers()) == {}
 
 
 def test_a_way_round_the_balancer_is_refuted(machines: Machines) -> None:

@@ -12,7 +12,7 @@ import pytest
 from harness.environment import Environment
 from harness.environment.loader import load
 from harness.errors import HarnessError, NoProvider
-from harness.providers.docker.balancer import Server, configuration, merged, parse_servers
+from harness.providers.docker.balancer import Server, configuration, merged, parse_servers, strays
 from tests.unit.environment_files import ROOT
 
 HAPROXY = shutil.which("haproxy", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
@@ -117,6 +117,26 @@ def test_half_drained_is_not_drained() -> None:
     servers = parse_servers(STATE.replace("10.87.1.22 2 8", "10.87.1.22 2 0"), STAT)
     server = merged(servers, "gateway-2")
     assert server is not None and not server.drained
+
+
+HEADER, CHECKED = "srv_uweight", "srv_uweight srv_check_state"
+
+
+@pytest.mark.parametrize(
+    ("line", "why"),
+    [
+        ("3 gateways 1 gateway-1 10.87.1.21 0 1 1", "it is in maintenance"),
+        ("4 alive 1 gateway-1 10.87.1.21 2 0 1 2", "its health is not asked"),
+        ("4 alive 1 gateway-1 10.87.1.21 2 8 1 6", "it is drained in one back end alone"),
+    ],
+)
+def test_what_was_done_to_a_gateway_by_hand_is_named(line: str, why: str) -> None:
+    assert strays(parse_servers(STATE, STAT)) == {}
+    backend = line.split()[1]
+    state = "\n".join(
+        line if old.split()[1:4:2] == [backend, "gateway-1"] else old for old in STATE.splitlines()
+    )
+    assert strays(parse_servers(state.replace(HEADER, CHECKED), STAT)) == {"gateway-1": why}
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import contextlib
 import csv
 import io
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -25,12 +25,14 @@ from harness.hosts.ssh import Remote
 from harness.providers.docker.haproxy import FRONT_END, GATEWAYS, GLOBAL, HTTP, NO_GATEWAY, REST
 from harness.waiting import wait_until
 
-__all__ = ["BACKENDS", "CONFIGURATION", "Balancer", "Server", "configuration", "parse_servers"]
+__all__ = ["BACKENDS", "CONFIGURATION", "Balancer", "Server", "configuration", "parse_servers", "strays"]
 
 CONFIGURATION = "/etc/haproxy/haproxy.cfg"
 SOCKET = "/run/haproxy/harness.sock"
 BACKENDS = ("gateways", "alive")
-_FORCED_DRAIN = 0x08
+_FORCED_MAINTENANCE, _FORCED_DRAIN = 0x01, 0x08
+_CHECKED = 0x04
+"""In srv_check_state: the server is asked for its health."""
 _RUNNING = "2"
 _SECONDS = 5.0
 
@@ -87,6 +89,8 @@ class Server:
     up: bool
     drained: bool
     sessions: int
+    meddled: str = ""
+    """What somebody did to it by hand, which no rollout does."""
 
 
 def parse_servers(state: str, stat: str) -> list[Server]:
@@ -109,12 +113,31 @@ def parse_servers(state: str, stat: str) -> list[Server]:
                 row["srv_op_state"] == _RUNNING,
                 bool(int(row["srv_admin_state"]) & _FORCED_DRAIN),
                 int(sessions[row["be_name"], row["srv_name"]]),
+                _meddled(row),
             )
             for row in rows
             if len(row) > 5 and row["be_name"] in BACKENDS
         ]
     except (KeyError, ValueError) as error:
         raise HarnessError(f"haproxy's state cannot be read: {type(error).__name__}: {error}") from error
+
+
+def _meddled(row: Mapping[str, str]) -> str:
+    if int(row["srv_admin_state"]) & _FORCED_MAINTENANCE:
+        return "it is in maintenance"
+    return "" if int(row.get("srv_check_state", _CHECKED)) & _CHECKED else "its health is not asked"
+
+
+def strays(servers: Sequence[Server]) -> dict[str, str]:
+    """Gateways to which requests are not led as declared, and why; a whole drain is a rollout's own.
+
+    haproxy's file does not show it: whoever stops in the middle, or types a command, changes what runs.
+    """
+    found = {server.name: server.meddled for server in servers if server.meddled}
+    for name in {server.name for server in servers} - found.keys():
+        if len({server.drained for server in servers if server.name == name}) > 1:
+            found[name] = "it is drained in one back end alone"
+    return dict(sorted(found.items()))
 
 
 class Balancer:
@@ -177,6 +200,13 @@ class Balancer:
     def undrain(self, name: str) -> None:
         """Lead requests to the gateway ``name`` again, as soon as the checks hold."""
         self._set(name, "ready")
+
+    def reclaim(self, name: str) -> None:
+        """Ask the gateway ``name`` for its health again and lead requests to it, whoever stopped that."""
+        with self._runtime() as path:
+            for backend in BACKENDS:
+                _say(self.machine, path, f"enable health {backend}/{name}")
+        self.undrain(name)
 
     def _set(self, name: str, state: str) -> None:
         with self._runtime() as path:
