@@ -44,6 +44,16 @@ def test_an_open_policy_is_refuted(machines: Machines) -> None:
     assert "observed  hook input, priority 0, policy accept" in text
 
 
+def test_a_table_that_sleeps_is_refuted_and_put_right(machines: Machines) -> None:
+    fleet = machines.stack.fleet
+    with machines.broken("instant", "nft add table inet harness '{ flags dormant; }'", RESTORED):
+        text = machines.only(RULES, INSTANT, PRIVATE)
+        assert "instant: table inet harness" in text
+        assert "is it dormant?" in text
+        assert firewall.prepare(fleet, ["instant"], lambda _: None)
+        assert machines.only() == ""
+
+
 def test_one_grant_too_many_is_refuted(machines: Machines) -> None:
     outsider = machines.stack.fleet.machines.host("outsider").address
     grant = f"nft add element inet harness public_v4 '{{ {outsider} . 8000 }}'"

@@ -158,6 +158,16 @@ def test_refused_packets_are_read_with_and_without_a_time_out_around_them() -> N
     assert refused([]) is None
 
 
+def test_a_table_with_flags_rules_nothing_perhaps() -> None:
+    changed = copy.deepcopy(RECORDED)
+    next(entry["table"] for entry in changed if entry.get("table", {}).get("name") == "harness")[
+        "flags"
+    ] = "x"
+    assert [str(one) for one in differences(instant(), changed)] == [
+        "table inet harness: it has flags: is it dormant?"
+    ]
+
+
 def test_filters_on_the_way_out_are_found_in_any_table() -> None:
     place = {"family": "inet", "table": "mine"}
     chain = {"chain": {**place, "name": "out", "hook": "output", "policy": "accept"}}
