@@ -27,7 +27,9 @@ __all__ = ["fit", "gpu", "kept_running", "kept_units", "private_only", "programs
 _MOST_OFFSET_SECONDS = 2.0
 """Tokens are refused when clocks disagree by more than some seconds."""
 _LEAST_FREE = 0.1
-_RESTARTS = ("always", "on-failure", "unless-stopped")
+_UNITS_RESTART = ("always", "on-failure")
+_CONTAINERS_RESTART = ("always", "unless-stopped")
+"""Docker leaves a container with `on-failure` alone when its machine has been rebooted."""
 
 
 @check("instant.gpu", component="instant")
@@ -121,7 +123,7 @@ def _unit(facts: HostFacts, name: str, restarts: bool) -> Iterator[Finding]:
         yield Finding("starts with the machine", "not enabled", where, f"systemctl enable {name}")
     if unit.state != "active":
         yield Finding("active", unit.state, where, f"systemctl start {name}; journalctl -u {name}")
-    if restarts and unit.restart and unit.restart not in _RESTARTS:
+    if restarts and unit.restart and unit.restart not in _UNITS_RESTART:
         yield Finding("restarted when it ends", f"Restart={unit.restart}", where, "set Restart=always")
 
 
@@ -135,7 +137,7 @@ def _container(facts: HostFacts, name: str) -> Iterator[Finding]:
     one = found[0]
     if one.state != "running" or one.health not in ("healthy", ""):
         yield Finding("running, healthy", f"{one.state} {one.health}".strip(), where, f"docker logs {name}")
-    if one.restart not in _RESTARTS:
+    if one.restart not in _CONTAINERS_RESTART:
         yield Finding("restarted when it ends", f"restart policy {one.restart or 'no'}", where, "deploy it")
 
 

@@ -55,12 +55,13 @@ def test_a_stopped_unit_is_refuted(machines: Machines) -> None:
     assert "observed  nothing listens" in text
 
 
-def test_a_container_that_stays_away_is_refuted(machines: Machines) -> None:
-    careless = "docker update --restart=no gateway"
+@pytest.mark.parametrize("policy", ["no", "on-failure"])
+def test_a_container_that_stays_away_is_refuted(machines: Machines, policy: str) -> None:
+    careless = f"docker update --restart={policy} gateway"
     with machines.broken("gateway-1", careless, "docker update --restart=unless-stopped gateway"):
         text = machines.only(KEPT)
     assert "gateway-1: container gateway" in text
-    assert "restart policy no" in text
+    assert f"restart policy {policy}" in text
 
 
 def test_a_hung_engine_is_found_though_systemd_calls_it_active(
@@ -126,6 +127,15 @@ def test_a_key_that_everybody_can_read_is_refuted(machines: Machines) -> None:
         text = refuted(secret_files.secret_files(machines.stack))
     assert "where     instant: /etc/instant/key.env" in text
     assert "observed  mode 0644" in text
+    given = "chgrp nogroup /etc/instant/key.env; chmod 640 /etc/instant/key.env"
+    with machines.broken(
+        "instant", given, "chgrp root /etc/instant/key.env; chmod 600 /etc/instant/key.env"
+    ):
+        text = refuted(secret_files.secret_files(machines.stack))
+    assert "observed  mode 0640, root:nogroup" in text
+    with machines.broken("instant", "chown nobody /etc/instant/key.env", "chown root /etc/instant/key.env"):
+        text = refuted(secret_files.secret_files(machines.stack))
+    assert "observed  mode 0600, nobody:root" in text
 
 
 def test_another_gpu_is_refuted(machines: Machines) -> None:
@@ -180,6 +190,15 @@ def test_a_line_that_is_not_json_is_refuted(machines: Machines) -> None:
     assert "observed  Traceback: oh" in text
     assert "where     gateway-1: container gateway" in text
     machines.run("gateway-1", "journalctl -q --rotate; journalctl -q --vacuum-time=1s")
+
+
+def test_what_a_container_wrote_that_is_gone_is_past(machines: Machines) -> None:
+    drill = "docker run --rm --log-driver journald --log-opt tag=gateway --entrypoint /usr/bin/perl perl -e"
+    machines.run("gateway-1", f"{drill} 'print STDERR \"Traceback: it ended\\n\"'")
+    machines.stack.fleet.refresh()
+    evidence = journal.containers_logged(machines.stack)
+    assert evidence.verdict is Verdict.HOLDS, said(evidence)
+    assert "Traceback" in machines.run("gateway-1", "journalctl -q -b CONTAINER_TAG=gateway").text
 
 
 def test_a_container_with_another_log_driver_is_refuted(machines: Machines) -> None:
