@@ -55,6 +55,19 @@ def test_a_second_apply_changes_nothing_a_changed_program_is_replaced(processes:
     assert processes.pid("files") != pid
 
 
+@pytest.mark.parametrize("name", ["my clöne (1)", "100% [new]"])
+def test_a_checkout_may_lie_anywhere(tmp_path: Path, name: str) -> None:
+    own = LocalProcesses(tmp_path / name)
+    beside = tmp_path / name.replace(" ", "-") / "programs"
+    beside.mkdir(parents=True)
+    (beside / "foreign.conf").write_text("[program:foreign]\ncommand=/bin/true\n")
+    try:
+        assert own.apply(web_server(free_port()))
+        assert [process.name for process in own.programs()] == ["files"]
+    finally:
+        own.shutdown()
+
+
 def test_a_killed_program_comes_back(processes: LocalProcesses) -> None:
     processes.apply(web_server(free_port()))
     old = processes.kill("files")
@@ -77,6 +90,27 @@ def test_a_taken_port_names_its_holder(processes: LocalProcesses) -> None:
         port = other.getsockname()[1]
         with pytest.raises(DeployError, match=rf"port {port} is taken by pid {os.getpid()}"):
             processes.apply(web_server(port))
+
+
+def test_a_port_of_another_checkout_names_the_checkout(processes: LocalProcesses, tmp_path: Path) -> None:
+    other = LocalProcesses(tmp_path / "other checkout" / ".harness" / "local")
+    port = free_port()
+    try:
+        other.apply(web_server(port))
+        with pytest.raises(DeployError, match=r"of the stack local in .*/other checkout"):
+            processes.require_place(web_server(port))
+    finally:
+        other.shutdown()
+    processes.require_place(web_server(port))
+    processes.apply(web_server(port))
+    processes.require_place(web_server(port))
+
+
+def test_what_a_killed_run_left_on_a_port_is_in_nobodys_way(processes: LocalProcesses) -> None:
+    port = free_port()
+    processes.apply(web_server(port))
+    os.kill(processes.supervisor.pid(), signal.SIGKILL)
+    processes.require_place(web_server(port))
 
 
 def test_a_program_that_does_not_start_shows_its_last_words(processes: LocalProcesses) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
+from pathlib import Path
 
 import psutil
 
 from harness.errors import DeployError
+from harness.providers.local.supervisor import MARKER
 
 __all__ = ["holder", "require_free"]
 
@@ -31,8 +34,16 @@ def holder(port: int) -> str:
         listens = connection.status == psutil.CONN_LISTEN and connection.laddr
         if listens and connection.laddr[1:2] == (port,) and connection.pid:
             process = psutil.Process(connection.pid)
-            return f"pid {process.pid} ({process.name()}, user {process.username()})"
+            return f"pid {process.pid} ({process.name()}, user {process.username()}){_stack_of(process)}"
     return "a process of another user"
+
+
+def _stack_of(process: psutil.Process) -> str:
+    """Which checkout's stack ``process`` belongs to, if to one: `python3` alone tells nobody."""
+    with contextlib.suppress(psutil.Error, OSError):
+        if state := process.environ().get(MARKER):
+            return f" of the stack {Path(state).name} in {Path(state).parent.parent}"
+    return ""
 
 
 def require_free(component: str, port: int, program: str) -> None:

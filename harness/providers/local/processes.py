@@ -83,6 +83,17 @@ class LocalProcesses:
         self._await_ready(program)
         return True
 
+    def require_place(self, program: Program) -> None:
+        """Refuse early what :meth:`apply` would refuse late: the program's port is somebody else's.
+
+        Raises:
+            DeployError: naming who holds it.
+        """
+        with self._lock:
+            self.supervisor.ensure()  # what a killed run left behind goes first
+            if program.port is not None and self._info(program.name) is None:
+                require_free(program.component, program.port, program.name)
+
     def is_current(self, program: Program) -> bool:
         """Whether exactly this program runs and is ready."""
         return self.in_use(program.name) == digest_of(program) and program.ready()
@@ -234,7 +245,7 @@ class LocalProcesses:
         section = _PROGRAM.format(
             name=program.name,
             command=shlex.join(command).replace("%", "%%"),
-            log=str(self.log_path(program.name)).replace("%", "%%"),
+            log=str(self.log_path(program.name)).replace("%", "%%%%"),  # supervisord expands it twice
             stop_signal=program.stop_signal,
             stop_seconds=program.stop_seconds,
         )

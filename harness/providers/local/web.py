@@ -53,6 +53,7 @@ class LocalWeb:
         """
         started = time.monotonic()
         digest, build = self._declared()
+        self._require_ports(build, digest)
         changes = [*self._prepare(build, progress)]
         for program in self._programs(build, digest):
             if not self._processes.is_current(program):
@@ -88,6 +89,11 @@ class LocalWeb:
         else:
             digest = web_build.build_digest(self._source, inlined, self._node().version)
         return digest, Build(self._stack.state / "web" / digest[:16])
+
+    def _require_ports(self, build: Build, digest: str) -> None:
+        """A taken port is told before the build, which takes its time, not after it."""
+        for program in self._programs(build, digest):
+            self._processes.require_place(program)
 
     def _prepare(self, build: Build, progress: Progress) -> list[str]:
         changes = []
