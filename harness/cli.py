@@ -6,7 +6,7 @@ import contextlib
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
@@ -18,6 +18,9 @@ from harness.plain import PlainConsole
 from harness.rehearsal.cli import app as rehearsal
 from harness.secrets import redact
 from harness.visible import visible
+
+if TYPE_CHECKING:
+    from harness.providers.local.processes import LocalProcesses
 
 __all__ = ["main"]
 
@@ -37,12 +40,24 @@ Set = Annotated[list[str] | None, typer.Option("--set", help="Override a setting
 ROOT = Path(__file__).resolve().parent.parent
 
 
+def _processes(env: str) -> LocalProcesses:
+    """The programs of ``env`` on this machine, also when its file is gone: what runs can still be stopped.
+
+    Raises:
+        ConfigurationError: when there is no such environment, and there never was.
+    """
+    from harness.environment.loader import find
+    from harness.providers.registry import local_processes
+
+    if env not in {path.name for path in (ROOT / ".harness").glob("*/")}:
+        find(env, ROOT)
+    return local_processes(ROOT, env)
+
+
 @app.command()
 def status(env: Env = "local") -> None:
     """Show what runs, since when, and where it logs."""
-    from harness.providers.registry import local_processes
-
-    processes = local_processes(ROOT, env)
+    processes = _processes(env)
     programs = processes.programs()
     if not programs:
         console.print(f"nothing of {env} is running; start it with: make local")
@@ -64,10 +79,9 @@ def status(env: Env = "local") -> None:
 @app.command()
 def down(env: Env = "local") -> None:
     """Stop everything that was started for the environment, and say what was stopped."""
-    from harness.providers.registry import local_processes
     from harness.runlock import run_lock
 
-    processes = local_processes(ROOT, env)
+    processes = _processes(env)
     with run_lock(processes.state):
         names = [program.name for program in processes.programs() if program.pid]
         strays = processes.shutdown()

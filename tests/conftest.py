@@ -42,6 +42,7 @@ _TOGETHER = (
 """Files whose tests ask for them: of two workers (`make test`) one takes these, then helps the other."""
 
 
+@pytest.hookimpl(optionalhook=True)  # xdist comes with the development tools
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """By file. (xdist's own groups need node ids that this pytest does not let anybody change.)"""
     from xdist.scheduler import LoadScopeScheduling

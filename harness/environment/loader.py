@@ -26,7 +26,7 @@ from harness.environment.yaml_tree import LARGEST, Path, Tree, read_tree
 from harness.errors import ConfigurationError, Problem
 from harness.plain_files import NotPlain, read_plain
 
-__all__ = ["LARGEST", "Loaded", "environment_path", "load", "preflight"]
+__all__ = ["LARGEST", "Loaded", "environment_path", "find", "load", "preflight"]
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def load(name: str, root: FilePath, *, overrides: Sequence[str] = ()) -> Loaded:
     Raises:
         ConfigurationError: with every problem of the file: its line, its path, and the nearest valid name.
     """
-    path = root / _find(name, root)
+    path = root / find(name, root)
     shown = environment_path(name)
     content = _read(path, shown, root)
     tree = read_tree(_decoded(content, shown))
@@ -85,7 +85,7 @@ def load(name: str, root: FilePath, *, overrides: Sequence[str] = ()) -> Loaded:
     return Loaded(environment, path, {dotted(at): places.where(at) for at in tree.values}, content)
 
 
-def _find(name: str, root: FilePath) -> str:
+def find(name: str, root: FilePath) -> str:
     folder = root / "environments"
     known = sorted(path.stem for path in folder.glob("*.yaml"))
     if name in known:
