@@ -22,12 +22,14 @@ _ALWAYS = ("ts", "level", "event", "environment", "release")
 _REQUEST = ("route", "status", "ms")
 _CHAT = ("user", "model", "prompt_tokens", "completion_tokens")
 _WRITTEN_SECONDS = 5.0
+_REPORTED = 5
 
 
 @check("gateway.logs.structured", component="gateway", needs=("instant", "supabase"), effect=Effect.PLANTS)
 def logs_structured(stack: Stack) -> Evidence:
     """Every log line is one JSON object; each request's line carries its id, status, time and tokens."""
-    answers, lines = _logged(stack, _requests)
+    answers, _ = _logged(stack, _requests)
+    lines = _since_start(stack.logs.lines("gateway"))
     records, findings = _parsed(stack, lines)
     for name, answer in answers.items():
         findings += _about(stack, name, answer, records)
@@ -37,7 +39,10 @@ def logs_structured(stack: Stack) -> Evidence:
 
 @check("gateway.logs.private", component="gateway", needs=("instant", "supabase"), effect=Effect.PLANTS)
 def logs_private(stack: Stack) -> Evidence:
-    """No log line and no metric holds a token, a key, a prompt or an answer, in any encoding."""
+    """No log line and no metric holds a token, a key, a prompt or an answer, in any encoding.
+
+    What is planted can only be in lines since then; the environment's own secrets in none that is kept.
+    """
     planted = {name: f"sentinel-{random.token_urlsafe(24)}" for name in _PLACES}
     token = stack.identities.token("gateway-log-secrets")
     metrics: list[Answer] = []
@@ -47,12 +52,16 @@ def logs_private(stack: Stack) -> Evidence:
         metrics.append(call(stack, "GET", "/metrics", token=right, purpose="leak-metrics"))
         return _sentinel_requests(stack, token.reveal(), planted)
 
+    earlier = stack.logs.lines("gateway")
     answers, lines = _logged(stack, send)
     said = {f"answer to {name}": a.content for name, a in answers.items() if len(a.content) >= 16}
-    values = {**declared_secrets(stack), **planted, "access token": token.reveal(), **said}
+    secrets = declared_secrets(stack)
+    values = {**secrets, **planted, "access token": token.reveal(), **said}
     findings = list(_leaks(stack, Needles(values), lines, metrics[0].body))
+    findings += list(_kept(stack, Needles(secrets), earlier))[:_REPORTED]
     summary = f"{len(values)} values looked for in {len(lines)} lines and the metrics: none"
-    return judge(summary, findings, looked_for=sorted(values), lines=len(lines))
+    summary += f"; {len(secrets)} of them in {len(earlier)} earlier lines"
+    return judge(summary, findings, looked_for=sorted(values), lines=len(lines), earlier=len(earlier))
 
 
 @check("gateway.metrics.private", component="gateway")
@@ -196,6 +205,20 @@ def _leaks(stack: Stack, needles: Needles, lines: Sequence[str], metrics: str) -
             yield _leak(f"{stack.environment.gateway.url}: its log", number, hit)
     for hit in needles.in_text(metrics):
         yield _leak(f"{stack.environment.gateway.url}/metrics", None, hit)
+
+
+def _kept(stack: Stack, needles: Needles, lines: Sequence[str]) -> Iterator[Finding]:
+    for number, line in enumerate(lines, start=1):
+        for hit in needles.in_text(line):
+            place = f"{stack.environment.gateway.url}: its log, line {number} of what is kept"
+            remedy = "change the secret, then remove the line: whoever reads the log has it"
+            yield Finding(f"nothing of {hit.name}", f"{hit} is there", place, remedy)
+
+
+def _since_start(lines: Sequence[str]) -> Sequence[str]:
+    """What the running gateway has logged: an earlier one, which has ended, is past mending."""
+    starts = [number for number, line in enumerate(lines) if '"event":"started"' in line]
+    return lines[starts[-1] :] if starts else lines
 
 
 def _leak(where: str, line: int | None, hit: Hit) -> Finding:

@@ -240,6 +240,20 @@ def test_a_leak_into_the_log_is_seen(gateway_stack: RealStack) -> None:
     for name in ("access token", "bad token", "gateway.metrics_token"):
         assert f"observed  {name} (plain) is there" in said(evidence)
     assert gateway_stack.stack.identities.token("gateway-log-secrets").reveal() not in said(evidence)
+    gateway_stack.processes.log_path("gateway").write_text("")
+
+
+def test_what_was_logged_before_anybody_looked_is_seen(gateway_stack: RealStack) -> None:
+    key = gateway_stack.stack.secret(gateway_stack.stack.environment.instant.api_key).reveal()
+    log = gateway_stack.processes.log_path("gateway")
+    with log.open("a") as file:
+        file.write(f"Traceback: upstream refused Bearer {key}\n")
+    evidence = refuted_by(gateway_stack, logs.logs_structured, logs.logs_private)
+    log.write_text("")
+    assert "observed  Traceback: upstream refused" in said(evidence[0])
+    assert "observed  instant.api_key (plain) is there" in said(evidence[1])
+    assert "of what is kept" in evidence[1].findings[0].where
+    refuted_by(gateway_stack)
 
 
 OPEN_METRICS = """
