@@ -74,13 +74,30 @@ def hardened(stack: Stack) -> Evidence:
     return judge("a fresh nonce for every page; no frames, no sniffing, no referrer", findings)
 
 
+_OWN_SCRIPTS = ("'self'", "'none'", "'strict-dynamic'", "'report-sample'")
+_MORE_SCRIPTS = ("script-src-elem", "script-src-attr")
+_DETOURS = {
+    "base-uri": "whoever injects <base> says where the page's scripts come from",
+    "object-src": "a plug-in runs foreign code",
+}
+
+
 def _policy_problems(
     stack: Stack, policy: dict[str, list[str]], other: dict[str, list[str]], html: str
 ) -> list[str]:
     scripts = policy.get("script-src", policy.get("default-src", ["*"]))
     nonces = [word for word in scripts if word.startswith("'nonce-")]
     problems = [
-        f"script-src allows {word}" for word in scripts if word.startswith(("'unsafe", "*", "http"))
+        f"{name} allows {word}"
+        # browsers ask script-src-elem and -attr first, where there are any
+        for name, words in (("script-src", scripts), *((n, policy.get(n, [])) for n in _MORE_SCRIPTS))
+        for word in words
+        if word not in _OWN_SCRIPTS and not word.startswith("'nonce-")
+    ]
+    problems += [
+        f"{name} is {' '.join(policy.get(name, ())) or 'not there'}: {why}"
+        for name, why in _DETOURS.items()
+        if policy.get(name) not in (["'none'"], ["'self'"])
     ]
     if not nonces or nonces[0] in other.get("script-src", []):
         problems.append("no nonce, or the same one for every page")

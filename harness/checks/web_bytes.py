@@ -9,9 +9,10 @@ from urllib.parse import quote, urlsplit
 
 import httpx
 
+from harness.errors import HarnessError
 from harness.stack import Stack
 
-__all__ = ["Served", "compiled_in", "crawl", "page"]
+__all__ = ["PAGES", "Served", "compiled_in", "crawl", "page", "public"]
 
 PAGES = ("/", "/sign-in", "/auth/callback", "/no-such-page", "/robots.txt", "/icon.svg", "/api/health")
 _MOST = 400
@@ -51,8 +52,19 @@ def _get(client: httpx.Client, path: str) -> Served:
     return Served(path, answer.status_code, headers, answer.content)
 
 
+def public(stack: Stack) -> tuple[str, ...]:
+    """The paths of what the sources give to everybody as it is: no page need mention it."""
+    folder = stack.root / "web" / "public"
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return tuple(quote(f"/{path.relative_to(folder).as_posix()}") for path in files)
+
+
 def crawl(stack: Stack, pages: tuple[str, ...] = PAGES, *, maps: bool = False) -> list[Served]:
-    """``pages`` and every script and style (with ``maps``: source map) that they or those mention."""
+    """``pages`` and every script and style (with ``maps``: source map) that they or those mention.
+
+    Raises:
+        HarnessError: when there are more than can be read: of what was not read, nobody can speak.
+    """
     client = stack.http(stack.environment.web.url)
     waiting, seen = list(pages), set(pages)
     served: list[Served] = []
@@ -64,6 +76,8 @@ def crawl(stack: Stack, pages: tuple[str, ...] = PAGES, *, maps: bool = False) -
         for path in sorted(_leads_to(answer, maps) - seen):
             seen.add(path)
             waiting.append(path)
+    if waiting:
+        raise HarnessError(f"the web app serves more than {_MOST} files: {len(waiting)} were not read")
     return served
 
 

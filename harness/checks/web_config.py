@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from harness.checks.base import check
 from harness.checks.leaks import Needles, declared_secrets
-from harness.checks.web_bytes import Served, compiled_in, crawl, page
+from harness.checks.web_bytes import PAGES, Served, compiled_in, crawl, page, public
 from harness.evidence import Evidence, Finding, judge
 from harness.providers import web_build
 from harness.providers.auth_settings import AuthSettings, auth_settings
@@ -60,7 +60,10 @@ def variables(stack: Stack) -> Evidence:
 @check("web.no-secret-served", component="web")
 def no_secret_served(stack: Stack) -> Evidence:
     """No secret of the stack, in any encoding, is in any byte that the web app serves."""
-    url, served = stack.environment.web.url, crawl(stack, maps=True)
+    url, served = (
+        stack.environment.web.url,
+        crawl(stack, tuple(dict.fromkeys((*PAGES, *public(stack)))), maps=True),
+    )
     secrets = declared_secrets(stack, without=_PUBLIC)
     needles = Needles(secrets)
     findings = []

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.checks import web, web_config, web_flow
+from harness.checks import web, web_bytes, web_config, web_flow
 from harness.checks.base import Check
 from harness.evidence import Evidence, Verdict
 from harness.providers import web_build
@@ -144,6 +144,31 @@ def test_a_planted_secret_is_found_in_any_encoding(web_stand: WebStand) -> None:
     assert api_key not in text
 
 
+def test_a_secret_in_a_file_that_no_page_mentions_is_found(web_stand: WebStand, tmp_path: Path) -> None:
+    name = "public/debug/my notes.txt"
+    secret = web_stand.stack.secret(web_stand.stack.environment.instant.api_key).reveal()
+
+    def plant(root: Path) -> None:
+        (root / name).parent.mkdir(parents=True)
+        (root / name).write_text(f"key: {secret}")
+
+    plant(tmp_path / "web")
+    with damaged(web_stand, plant) as stack:
+        evidence = web_config.no_secret_served(replace(stack, root=tmp_path))
+    assert evidence.verdict is Verdict.REFUTED
+    assert "/debug/my%20notes.txt" in said(evidence)
+    assert "instant.api_key (plain)" in said(evidence)
+
+
+def test_more_files_than_can_be_read_are_no_pass(
+    web_stand: WebStand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(web_bytes, "_MOST", 8)
+    evidence = web_config.no_secret_served(web_stand.stack)
+    assert evidence.verdict is Verdict.BLOCKED
+    assert "the web app serves more than 8 files" in evidence.summary
+
+
 def test_a_served_environment_file_is_found(web_stand: WebStand) -> None:
     with damaged(web_stand, lambda build: (build / "public/.env").write_text("A=1\n") and None) as stack:
         (secrets,) = refuted_by(stack, web_config.no_secret_served)
@@ -155,6 +180,18 @@ def test_a_weakened_policy_is_named(web_stand: WebStand) -> None:
     with damaged(web_stand, change) as stack:
         (hardened,) = refuted_by(stack, web.hardened)
     assert "frame-ancestors is not 'none'" in said(hardened)
+    foreign = "script-src-elem cdn.example.org data:; object-src *"
+    with damaged(web_stand, rewrite(".next/server", "object-src 'none'", foreign)) as stack:
+        (hardened,) = refuted_by(stack, web.hardened)
+    for wrong in (
+        "script-src-elem allows cdn.example.org",
+        "script-src-elem allows data:",
+        "object-src is *",
+    ):
+        assert wrong in said(hardened)
+    with damaged(web_stand, rewrite(".next/server", "base-uri 'none'", "img-src *")) as stack:
+        (hardened,) = refuted_by(stack, web.hardened)
+    assert "base-uri is not there" in said(hardened)
     change = rewrite(".next", '"nosniff"', '"none"', suffix="routes-manifest.json")
     with damaged(web_stand, change) as stack:
         (hardened,) = refuted_by(stack, web.hardened)
