@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +55,7 @@ class Run:
             held = contextlib.ExitStack()
             held.enter_context(run_lock(self.stack.state))
             config.add_cleanup(held.close)
+            files.require_room(self.stack.state)
         self.terminal = Terminal(config)
         self.session = RunSession(self.stack, self.terminal, verify_only=config.option.verify_only)
         self._deselected: list[pytest.Item] = []
@@ -124,7 +125,8 @@ class Run:
             if report.failed:
                 report.longrepr = record.message  # the evidence, not a traceback through our own code
             junit.describe(item, record)
-            self.allure.scenario(record)
+            with self._told():
+                self.allure.scenario(record)
             self.terminal.scenario(record)
         elif report.failed:
             trouble = f"{item.name}: error in {report.when}: {report.longreprtext}"
@@ -143,6 +145,17 @@ class Run:
         ledger = self.session.finish()
         if failed and ledger.decision is not Decision.NO_GO:
             ledger.troubles.append(f"pytest counted {failed} failures that no check explains")
+        self._ledger = ledger
+        with self._told():
+            self._write(ledger)
+        self.terminal.summary(ledger)
+        if ledger.decision is Decision.GO and "web" in ledger.release:
+            self.terminal.next_steps(self._next_steps())
+        if ledger.decision is Decision.NO_GO and exitstatus == 0:
+            return int(pytest.ExitCode.TESTS_FAILED)
+        return exitstatus
+
+    def _write(self, ledger: Ledger) -> None:
         if trouble := self.passage.end(ledger):
             ledger.troubles.append(trouble)
         files.write_run(ledger, self.stack.state)
@@ -150,13 +163,17 @@ class Run:
             ledger.troubles.append(trouble)
             files.write_run(ledger, self.stack.state)
         self.allure.finish(ledger)
-        self._ledger = ledger
-        self.terminal.summary(ledger)
-        if ledger.decision is Decision.GO and "web" in ledger.release:
-            self.terminal.next_steps(self._next_steps())
-        if ledger.decision is Decision.NO_GO and exitstatus == 0:
-            return int(pytest.ExitCode.TESTS_FAILED)
-        return exitstatus
+
+    @contextlib.contextmanager
+    def _told(self) -> Iterator[None]:
+        """What cannot be written is told with the verdict, which it turns: no evidence, no pass."""
+        try:
+            yield
+        except OSError as error:
+            where = f" ({error.filename})" if error.filename else ""
+            trouble = f"what this run saw could not be written: {error.strerror}{where}"
+            if self.session.ledger.troubles[-1:] != [trouble]:
+                self.session.ledger.troubles.append(trouble)
 
     def _next_steps(self) -> dict[str, str]:
         environment = self.stack.environment
@@ -173,9 +190,12 @@ class Run:
             self._strainer.close()
         self.stack.close()
         if self._ledger is not None:
-            junit.finish(Path(self.config.option.xmlpath), self._ledger)
-            sarif.write(self._ledger, self.stack.state / "findings.sarif")
-            self.allure.clean()
+            # a full disk has been told with the verdict; nothing else may end without a report
+            full = (OSError, SyntaxError) if self._ledger.decision is Decision.NO_GO else ()
+            with contextlib.suppress(*full):
+                junit.finish(Path(self.config.option.xmlpath), self._ledger)
+                sarif.write(self._ledger, self.stack.state / "findings.sarif")
+                self.allure.clean()
             sys.stdout.flush()  # what pytest has said and a file has not seen yet comes before the verdict
             self.terminal.verdict(self._ledger)
         self.terminal.screen.close()

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from harness.errors import HarnessError
 from harness.ledger import Decision, Ledger
 from harness.secrets import redact, redact_tree
 
@@ -18,11 +20,15 @@ __all__ = [
     "default_outputs",
     "earlier_runs",
     "read_run",
+    "require_room",
     "write_run",
     "write_unfinished",
 ]
 
 _SCHEMA = 1
+_MEBIBYTE = 1 << 20
+_ROOM = 100 * _MEBIBYTE
+"""A run writes some 10 MiB; the database, the dumps and the logs of a deploy are on the same disk."""
 
 
 def default_outputs(config: pytest.Config, state: Path) -> None:
@@ -36,6 +42,20 @@ def default_outputs(config: pytest.Config, state: Path) -> None:
         shutil.rmtree(results, ignore_errors=True)
         results.mkdir(parents=True)
         config.option.allure_report_dir = str(results)
+
+
+def require_room(state: Path) -> None:
+    """Refuse a run that could not be written down.
+
+    Raises:
+        HarnessError: what it leaves behind may not be written there, or there is no room for it.
+    """
+    for path in (state, state / "runs", state / "allure-results"):
+        if path.exists() and not os.access(path, os.W_OK | os.X_OK):
+            raise HarnessError(f"{path} cannot be written by this user: chmod u+rwx {path}")
+    if (free := shutil.disk_usage(state).free) < _ROOM:
+        what = f"{free / _MEBIBYTE:.0f} MiB are free, and a run needs {_ROOM / _MEBIBYTE:.0f} MiB"
+        raise HarnessError(f"{state}: {what}: make room on that disk")
 
 
 def clean(report: pytest.TestReport) -> None:

@@ -183,3 +183,37 @@ def test_an_interrupted_run_is_no_pass(project: Miniature, number: signal.Signal
         assert "the run was interrupted before its end" in text
         assert "Something slow applies here and was not run: the run ended before it" in text
         assert "features/extra.feature:3" in text
+
+
+@pytest.mark.parametrize("writer", ["files._write", "allure.AllureSink.scenario"])
+def test_a_disk_that_fills_up_is_no_go_and_is_told_in_the_end(project: Miniature, writer: str) -> None:
+    module = writer.partition(".")[0]
+    project.feature("""
+    Feature: Extra
+
+      Scenario: The disk fills up
+        Given the gateway is deployed
+        Then the disk fills up
+    """)
+    project.steps(f"""
+    from harness.checks.base import check
+    from harness.evidence import holds
+    from harness.sinks import {module}
+
+    @check("mini.fills", component="gateway")
+    def fills(stack):
+        def full(*arguments):
+            raise OSError(28, "No space left on device", "runs/one.json")
+
+        {writer} = full
+        return holds("filled")
+
+    @then("the disk fills up")
+    def _(ask):
+        ask(fills)
+    """)
+    outcome = project.pytest()
+    outcome.is_no_go("what this run saw could not be written: No space left on device (runs/one.json)")
+    assert outcome.text.count("could not be written") == 1
+    assert outcome.last_line.startswith("NO-GO  local: do not promote")
+    assert "Traceback" not in outcome.text

@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from harness.errors import HarnessError
 from harness.evidence import Verdict
 from harness.ledger import Ledger, ScenarioRecord
 from harness.redaction import MASK, register
-from harness.sinks.files import clean_file, write_run, write_unfinished
+from harness.sinks import files
+from harness.sinks.files import clean_file, require_room, write_run, write_unfinished
 
 START = dt.datetime(2026, 1, 2, tzinfo=dt.UTC)
 
@@ -59,3 +61,18 @@ def test_clean_file_leaves_alone_what_is_clean_or_no_text(tmp_path: Path) -> Non
     clean_file(binary)
     assert dirty.read_text() == f"a {MASK} b"
     assert binary.read_bytes() == b"\x89PNG\xff\xfe"
+
+
+def test_a_run_that_could_not_be_written_down_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    require_room(tmp_path)
+    (tmp_path / "runs").mkdir()
+    with monkeypatch.context() as patched:
+        patched.setattr(files.os, "access", lambda path, mode: path != tmp_path / "runs")
+        with pytest.raises(HarnessError, match=r"/runs cannot be written by this user: chmod u\+rwx"):
+            require_room(tmp_path)
+    full = files.shutil.disk_usage(tmp_path)._replace(free=3 << 20)
+    monkeypatch.setattr(files.shutil, "disk_usage", lambda path: full)
+    with pytest.raises(HarnessError, match="3 MiB are free, and a run needs 100 MiB: make room"):
+        require_room(tmp_path)
