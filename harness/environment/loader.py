@@ -86,6 +86,11 @@ def load(name: str, root: FilePath, *, overrides: Sequence[str] = ()) -> Loaded:
 
 
 def find(name: str, root: FilePath) -> str:
+    """Where the file of the environment ``name`` is, if there is such an environment.
+
+    Raises:
+        ConfigurationError: with the nearest name.
+    """
     folder = root / "environments"
     known = sorted(path.stem for path in folder.glob("*.yaml"))
     if name in known:

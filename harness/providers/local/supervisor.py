@@ -211,7 +211,7 @@ def _escape(path: Path) -> str:
 
 
 def _pattern(path: Path) -> str:
-    """``path`` as supervisord's pattern: it parts them at blanks, so blanks are told by what they are not."""
+    """``path`` as a pattern of supervisord's, which ends at a blank: one is told by what it is not."""
     return re.sub(r"\s", "[!!-~]", glob.escape(_escape(path)))
 
 

@@ -53,8 +53,7 @@ class LocalWeb:
         """
         started = time.monotonic()
         digest, build = self._declared()
-        self._require_ports(build, digest)
-        changes = [*self._prepare(build, progress)]
+        changes = [*self._prepare(build, digest, progress)]
         for program in self._programs(build, digest):
             if not self._processes.is_current(program):
                 progress(f"starting {program.name}")
@@ -90,19 +89,18 @@ class LocalWeb:
             digest = web_build.build_digest(self._source, inlined, self._node().version)
         return digest, Build(self._stack.state / "web" / digest[:16])
 
-    def _require_ports(self, build: Build, digest: str) -> None:
-        """A taken port is told before the build, which takes its time, not after it."""
-        for program in self._programs(build, digest):
-            self._processes.require_place(program)
-
-    def _prepare(self, build: Build, progress: Progress) -> list[str]:
+    def _prepare(self, build: Build, digest: str, progress: Progress) -> list[str]:
         changes = []
         logs = self._stack.state / "logs"
-        if not packages_match(self._source):
+        installed, built = packages_match(self._source), self._development or build.complete
+        if not (installed and built):  # that a port is taken is told before what takes its time
+            for program in self._programs(build, digest):
+                self._processes.require_place(program)
+        if not installed:
             progress("installing packages")
             install_packages("web", self._source, logs / "web-install.log")
             changes.append("installed packages")
-        if not self._development and not build.complete:
+        if not built:
             inlined = web_build.declared(self._stack)
             make_build(
                 self._source, build, self._node(), inlined, log=logs / "web-build.log", progress=progress
