@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 import uuid
+from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 from harness.checks.base import check
-from harness.checks.web_bytes import page
+from harness.checks.web_bytes import HTML, page
 from harness.evidence import Evidence, Finding, judge
 from harness.providers import web_build
 from harness.stack import Stack
@@ -54,24 +55,27 @@ def _policy(headers: str) -> dict[str, list[str]]:
 @check("web.hardened", component="web")
 def hardened(stack: Stack) -> Evidence:
     """Browsers are told to run no foreign script, to show the app in no frame, to send no referrer."""
-    url, home, other = stack.environment.web.url, page(stack, "/"), page(stack, "/")
-    findings = [
-        Finding(
-            f"{name}: {value}", "another value or none", f"GET {url}/ ({name})", "see web/next.config.ts"
-        )
-        for name, value in (
-            ("x-content-type-options", "nosniff"),
-            ("referrer-policy", "no-referrer"),
-            ("x-frame-options", "DENY"),
-        )
-        if not re.search(rf"(?im)^{name}: {value}$", home.headers)
-    ]
-    if re.search(r"(?im)^x-powered-by:", home.headers):
-        findings.append(Finding("no x-powered-by", "one is sent", f"GET {url}/", "see web/next.config.ts"))
-    policy = _policy(home.headers)
-    for wrong in _policy_problems(stack, policy, _policy(other.headers), home.text):
-        findings.append(Finding("a strict policy", wrong, f"GET {url}/ (CSP)", "see web/proxy.ts"))
-    return judge("a fresh nonce for every page; no frames, no sniffing, no referrer", findings)
+    findings = [finding for path in HTML for finding in _soft(stack, path)]
+    summary = f"a fresh nonce on each of {len(HTML)} pages; no frames, no sniffing, no referrer"
+    return judge(summary, findings)
+
+
+def _soft(stack: Stack, path: str) -> Iterator[Finding]:
+    """What the page ``path`` does not tell browsers."""
+    where, first, second = f"GET {stack.environment.web.url}{path}", page(stack, path), page(stack, path)
+    for name, value in (
+        ("x-content-type-options", "nosniff"),
+        ("referrer-policy", "no-referrer"),
+        ("x-frame-options", "DENY"),
+    ):
+        if not re.search(rf"(?im)^{name}: {value}$", first.headers):
+            told, remedy = f"{where} ({name})", "see web/next.config.ts"
+            yield Finding(f"{name}: {value}", "another value or none", told, remedy)
+    if re.search(r"(?im)^x-powered-by:", first.headers):
+        yield Finding("no x-powered-by", "one is sent", where, "see web/next.config.ts")
+    policies = (_policy(first.headers), _policy(second.headers))
+    for wrong in _policy_problems(stack, *policies, first.text):
+        yield Finding("a strict policy", wrong, f"{where} (CSP)", "see web/proxy.ts")
 
 
 _OWN_SCRIPTS = ("'self'", "'none'", "'strict-dynamic'", "'report-sample'")

@@ -12,9 +12,10 @@ import httpx
 from harness.errors import HarnessError
 from harness.stack import Stack
 
-__all__ = ["PAGES", "Served", "compiled_in", "crawl", "page", "public"]
+__all__ = ["HTML", "PAGES", "Served", "compiled_in", "crawl", "page", "public"]
 
-PAGES = ("/", "/sign-in", "/auth/callback", "/no-such-page", "/robots.txt", "/icon.svg", "/api/health")
+HTML = ("/", "/sign-in", "/auth/callback", "/no-such-page")
+PAGES = (*HTML, "/robots.txt", "/icon.svg", "/api/health")
 _MOST = 400
 _ASSET = re.compile(r"(?:/_next/)?(static/[\w\-./~\[\]@%]+?\.(?:js|css|json|woff2?|svg|map))\b")
 _BUILD = re.compile(r'\\?"b\\?":\\?"([\w-]{8,64})\\?"')

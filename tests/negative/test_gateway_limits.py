@@ -11,11 +11,20 @@ from tests.gateway_asking import refuted_by, said
 from tests.gateway_stack import RealStack, broken, edited
 
 
-def test_a_gateway_that_accepts_old_tokens_is_seen(gateway_stack: RealStack) -> None:
-    with edited(gateway_stack, "auth.py", "if claims.exp <= now:", "if claims.exp <= now - 1e9:"):
+@pytest.mark.parametrize(
+    ("right", "wrong", "let_in"),
+    [
+        ("if claims.exp <= now:", "if claims.exp <= now - 1e9:", {"an expired token"}),
+        (' or claims.role != "authenticated"', "", {"the role anon", "the service role"}),
+    ],
+)
+def test_a_gateway_that_accepts_old_tokens_is_seen(
+    gateway_stack: RealStack, right: str, wrong: str, let_in: set[str]
+) -> None:
+    with edited(gateway_stack, "auth.py", right, wrong):
         (evidence,) = refuted_by(gateway_stack, limits.strangers_refused)
     culprits = {finding.where.rpartition(": ")[2] for finding in evidence.findings}
-    assert culprits == {"an expired token"}
+    assert culprits == let_in
 
 
 def test_a_gateway_with_another_key_is_seen(gateway_stack: RealStack) -> None:

@@ -192,6 +192,13 @@ def test_a_weakened_policy_is_named(web_stand: WebStand) -> None:
     with damaged(web_stand, rewrite(".next/server", "base-uri 'none'", "img-src *")) as stack:
         (hardened,) = refuted_by(stack, web.hardened)
     assert "base-uri is not there" in said(hardened)
+    manifest = "functions-config-manifest.json"
+    change = rewrite(".next/server", "(?!api", "(?!auth\\\\/|api", suffix=manifest)
+    with damaged(web_stand, change) as stack:
+        (hardened,) = refuted_by(stack, web.hardened)
+    assert {finding.where.split()[1] for finding in hardened.findings} == {
+        f"{stack.environment.web.url}/auth/callback"
+    }
     change = rewrite(".next", '"nosniff"', '"none"', suffix="routes-manifest.json")
     with damaged(web_stand, change) as stack:
         (hardened,) = refuted_by(stack, web.hardened)
