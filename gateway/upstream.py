@@ -12,6 +12,7 @@ import msgspec
 from pydantic import SecretStr
 from yarl import URL
 
+from gateway.bodies import decode_answer
 from gateway.client import Broken, Client, Reply, Unreachable
 from gateway.errors import Refusal
 from gateway.settings import Settings
@@ -120,7 +121,7 @@ class Engine:
         A server whose worker hangs keeps saying that it is healthy; only an answer proves that it works.
 
         Raises:
-            ValueError, UpstreamFailure, TimeoutError: when none came.
+            ValueError, UpstreamFailure, TimeoutError: when none came, or something else than an answer.
         """
         async with self._probe:
             if time.monotonic() - self._answered < every:
@@ -130,13 +131,20 @@ class Engine:
             async with asyncio.timeout(seconds):
                 reply = await self.ask(body, "readiness")
                 try:
-                    while not reply.ended:
-                        await reply.read()
-                except Broken:
+                    decode_answer(await _whole(reply))
+                except (Broken, msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
                     raise UpstreamFailure(GARBLED, reached=True) from None
                 finally:
                     reply.leave()
             self.answered()
+
+
+async def _whole(reply: Reply) -> bytes:
+    """The body of an answer that is a token long, as far as it is no longer than any may be."""
+    body = b""
+    while (data := await reply.read()) and len(body) <= MOST_ANSWER_BYTES:
+        body += data
+    return body
 
 
 def _judge(status: int) -> Refusal:

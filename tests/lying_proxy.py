@@ -1,4 +1,4 @@
-"""A middleman that passes everything on, but swallows the usage and the end of streams."""
+"""A middleman that passes everything on, but swallows the usage and the end of streams; or all answers."""
 
 from __future__ import annotations
 
@@ -13,10 +13,13 @@ from tests.pg_fixture import free_port
 
 
 class LyingProxy:
-    """Serves in a thread of its own while the block lasts; ``url`` is where."""
+    """Serves in a thread of its own while the block lasts; ``url`` is where.
 
-    def __init__(self, upstream: str) -> None:
-        self._upstream = upstream
+    ``garbled``: whatever is posted is answered with a web page, and 200.
+    """
+
+    def __init__(self, upstream: str, *, garbled: bool = False) -> None:
+        self._upstream, self._garbled = upstream, garbled
         self._port = free_port()
         self.url = f"http://127.0.0.1:{self._port}"
         self._loop = asyncio.new_event_loop()
@@ -42,6 +45,8 @@ class LyingProxy:
         if "Authorization" in request.headers:
             headers["Authorization"] = request.headers["Authorization"]
         body = await request.read()
+        if self._garbled and request.method == "POST":
+            return web.Response(text="<html>It works!</html>", content_type="text/html")
         url = self._upstream + request.path_qs
         async with self._session.request(request.method, url, data=body, headers=headers) as answer:
             kind = answer.headers.get("Content-Type", "")

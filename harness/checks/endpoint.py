@@ -16,7 +16,7 @@ from harness.evidence import Evidence
 from harness.secrets import Secret
 from harness.stack import Stack
 
-__all__ = ["GOLDEN_PROMPT", "WITHIN", "Endpoint", "Streamed", "chat_body", "for_each"]
+__all__ = ["GOLDEN_PROMPT", "WITHIN", "Endpoint", "Streamed", "chat_body", "for_each", "said_in"]
 
 COMPONENTS = ("instant", "thinking")
 WITHIN = 400.0
@@ -126,6 +126,15 @@ def _events(response: httpx.Response) -> Iterator[dict[str, Any] | None]:
         if line.startswith("data:"):
             data = line.removeprefix("data:").strip()
             yield None if data == "[DONE]" else json.loads(data)
+
+
+def said_in(answer: httpx.Response) -> str | None:
+    """What the model said in a whole answer; None when it is no such answer, whatever its status."""
+    try:
+        said = answer.json()["choices"][0]["message"]["content"]
+    except (ValueError, LookupError, TypeError):
+        return None
+    return said if isinstance(said, str) else ""
 
 
 def chat_body(model: str, content: str, max_tokens: int | None, **extra: Any) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 
 from harness.checks.base import Turn
-from harness.checks.endpoint import GOLDEN_PROMPT, Endpoint, chat_body, for_each
+from harness.checks.endpoint import GOLDEN_PROMPT, Endpoint, chat_body, for_each, said_in
 from harness.checks.platform import counts
 from harness.evidence import Evidence, Finding, judge, refuted
 from harness.stack import Stack
@@ -69,8 +69,9 @@ def answers(stack: Stack, component: str) -> Evidence:
         return refuted(f"it hangs: /health says {health}, a chat gets no answer", hung)
     seconds = time.monotonic() - started
     findings = []
-    if answer.status_code != 200 or health != "200":
-        seen = f"chat {answer.status_code}, /health {health}"
+    garbled = "" if answer.status_code != 200 or said_in(answer) is not None else " with no chat in it"
+    if answer.status_code != 200 or health != "200" or garbled:
+        seen = f"chat {answer.status_code}{garbled}, /health {health}"
         findings.append(Finding("chat 200, /health 200", seen, where, f"read the log of {component}"))
     return judge(f"/health 200, one token in {seconds:.2f} s", findings, seconds=round(seconds, 3))
 
@@ -94,8 +95,8 @@ def golden_answer(stack: Stack, component: str) -> Evidence:
     """The model computes: at temperature 0 it knows what 2+2 is."""
     endpoint = Endpoint.of(stack, component)
     answer = endpoint.chat(GOLDEN_PROMPT, 32, temperature=0)
-    said = str(answer.json()["choices"][0]["message"]["content"]) if answer.status_code == 200 else ""
-    observed = said or f"status {answer.status_code}"
+    said = (said_in(answer) or "") if answer.status_code == 200 else ""
+    observed = said or f"status {answer.status_code}, {answer.text[:80]!r}"
     findings = []
     if "4" not in said:
         findings.append(

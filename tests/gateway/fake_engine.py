@@ -33,6 +33,7 @@ class FakeEngine:
     health_status: int = 200
     fail_next: int = 0
     hung: bool = False
+    garbled: bool = False
     jwks: Any = None
     jwks_status: int = 200
     jwks_fetches: int = 0
@@ -98,7 +99,7 @@ class FakeEngine:
         if mode == "drop":
             request.transport.abort()
             return web.Response()
-        if mode == "garbage":
+        if mode == "garbage" or self.garbled:
             return web.Response(body=b"\xff\xfe<html>")
         if asked.body.get("stream"):
             return await self._stream(request, mode, argument)

@@ -201,6 +201,20 @@ def test_readiness_sees_through_a_healthy_looking_engine(start, engine):
         engine.health_status = 200
 
 
+def test_readiness_reads_what_the_engine_answers(start, engine):
+    """Something else listens where the engine should: it says 200 to everything, and no chat works."""
+    one = start()
+    engine.garbled = True
+    try:
+        ready = one.http.get("/health/ready")
+        assert ready.status_code == 503
+        instant = ready.json()["dependencies"]["instant"]
+        assert (instant["state"], instant["error"]) == ("down", "upstream_invalid")
+    finally:
+        engine.garbled = False
+    until(lambda: one.http.get("/health/ready").status_code == 200, 5, "recovery")
+
+
 def test_readiness_does_not_wake_the_thinking_engine(start, engine):
     one = start()
     engine.workers = {"total": 0, "running": 0, "idle": 0, "initializing": 0}

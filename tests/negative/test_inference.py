@@ -138,6 +138,16 @@ def test_a_stream_without_usage_and_end_is_refuted(engines: RealEngines) -> None
     assert "[DONE] at the end" in text
 
 
+def test_something_else_in_the_engines_place_is_refuted(engines: RealEngines) -> None:
+    right = engines.stack.environment.instant.url
+    with LyingProxy(right, garbled=True) as proxy, declared(engines, "instant", url=proxy.url):
+        answers, golden = (ask(engines, STEADY[name]) for name in ("answers", "golden_answer"))
+    assert answers.verdict is golden.verdict is Verdict.REFUTED
+    assert "chat 200 with no chat in it, /health 200" in said(answers)
+    assert "<html>It works!</html>" in said(golden)
+    assert proxy.url in said(golden)
+
+
 def test_an_engine_without_a_key_is_refuted(engines: RealEngines) -> None:
     code = """
 right = server.parameters
