@@ -23,6 +23,10 @@ _PUBLISHED = (
 )
 
 
+_FALSE = ("0", "off", "f", "false", "n", "no")
+"""How pydantic spells it; whatever else there is, is not for sure."""
+
+
 def _listed(value: object) -> object:
     return (
         tuple(part.strip() for part in value.split(",") if part.strip())
@@ -182,9 +186,10 @@ def _unsafe_in_production(given: Mapping[str, str], database_query: str) -> Iter
             yield f"{PREFIX}{name.upper()} must have at least {SECRET_BYTES} bytes outside `{LOCAL}`"
         if given.get(name) in _PUBLISHED:
             yield f"{PREFIX}{name.upper()} is a development default that anybody can look up"
-    for flag in ("log_level", "reload"):
-        if given.get(flag, "").lower() in ("debug", "true", "1", "yes", "on"):
-            yield f"{PREFIX}{flag.upper()}={given[flag]} is for the environment `{LOCAL}` only"
+    if given.get("log_level", "").lower() == "debug":
+        yield f"{PREFIX}LOG_LEVEL=debug is for the environment `{LOCAL}` only"
+    if given.get("reload", "false").lower() not in _FALSE:
+        yield f"{PREFIX}RELOAD is for the environment `{LOCAL}` only"
     if "*" in given.get("allowed_hosts", "") + given.get("allowed_origins", ""):
         yield "GATEWAY_ALLOWED_HOSTS and GATEWAY_ALLOWED_ORIGINS take names, not wildcards"
     modes = parse_qs(database_query).get("sslmode", [])

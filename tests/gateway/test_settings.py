@@ -80,6 +80,16 @@ def test_unsafe_in_production(name):
     assert len(problems(production(**UNSAFE[name]))) >= 1
 
 
+@pytest.mark.parametrize("spelling", ["true", "True", "1", "on", "yes", "y", "t", "T"])
+def test_reload_is_for_development_however_it_is_spelled(spelling):
+    assert any("GATEWAY_RELOAD" in line for line in problems(production(reload=spelling)))
+
+
+def test_no_reload_is_no_problem():
+    for spelling in ("0", "off", "f", "false", "n", "no", "No"):
+        assert load(production(reload=spelling)).reload is False
+
+
 def test_no_value_is_shown():
     env = dict.fromkeys(production(), SENTINEL)
     env["GATEWAY_DATABASE_URL"] = f"postgresql://x:{SENTINEL}@[bad"
