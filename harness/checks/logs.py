@@ -28,8 +28,9 @@ _REPORTED = 5
 @check("gateway.logs.structured", component="gateway", needs=("instant", "supabase"), effect=Effect.PLANTS)
 def logs_structured(stack: Stack) -> Evidence:
     """Every log line is one JSON object; each request's line carries its id, status, time and tokens."""
-    answers, _ = _logged(stack, _requests)
-    lines = _since_start(stack.logs.lines("gateway"))
+    earlier = _since_start(stack.logs.lines("gateway"))
+    answers, new = _logged(stack, _requests)
+    lines = [*earlier, *new]
     records, findings = _parsed(stack, lines)
     for name, answer in answers.items():
         findings += _about(stack, name, answer, records)
@@ -216,7 +217,10 @@ def _kept(stack: Stack, needles: Needles, lines: Sequence[str]) -> Iterator[Find
 
 
 def _since_start(lines: Sequence[str]) -> Sequence[str]:
-    """What the running gateway has logged: an earlier one, which has ended, is past mending."""
+    """What the running gateway has logged: an earlier one, which has ended, is past mending.
+
+    Of several, whose lines come one machine after the other, that of the last machine.
+    """
     starts = [number for number, line in enumerate(lines) if '"event":"started"' in line]
     return lines[starts[-1] :] if starts else lines
 
