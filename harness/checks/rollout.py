@@ -112,7 +112,7 @@ def bad_image(stack: Stack, per_second: float, seconds: float) -> Evidence:
     elif len(back.machines) != 1:
         findings.append(Finding("one gateway touched", ", ".join(back.machines), where, remedy))
     elif back.seconds > seconds:
-        findings.append(Finding(f"back within {seconds:g} s", f"{back.seconds:.1f} s", where, remedy))
+        findings.append(Finding(f"back within {seconds:g} s", f"{back.seconds:.2f} s", where, remedy))
     for machine, digest in provider.running().items():
         if digest != before.get(machine):
             observed = digest or "no gateway runs"
