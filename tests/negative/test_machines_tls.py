@@ -142,8 +142,10 @@ def test_a_gateway_that_the_balancer_was_told_to_leave_out_is_named_and_reclaime
         _say("balancer", path, command)
     assert balancer.configured(), "its file is the declared one all the while"
     assert strays(balancer.servers()) == {"gateway-1": why}
-    balancer.reclaim("gateway-1")
-    assert strays(balancer.servers()) == {}
+    planned = balancer.astray()
+    assert planned == [f"lead requests to gateway-1 again (at the balancer {why})"]
+    assert balancer.reclaim() == planned
+    assert balancer.reclaim() == []
 
 
 def test_a_way_round_the_balancer_is_refuted(machines: Machines) -> None:

@@ -140,6 +140,10 @@ def strays(servers: Sequence[Server]) -> dict[str, str]:
     return dict(sorted(found.items()))
 
 
+def _reclaimed(name: str, why: str) -> str:
+    return f"lead requests to {name} again (at the balancer {why})"
+
+
 class Balancer:
     """haproxy on its machine, over ssh: configured, asked and told through its own socket."""
 
@@ -201,12 +205,19 @@ class Balancer:
         """Lead requests to the gateway ``name`` again, as soon as the checks hold."""
         self._set(name, "ready")
 
-    def reclaim(self, name: str) -> None:
-        """Ask the gateway ``name`` for its health again and lead requests to it, whoever stopped that."""
-        with self._runtime() as path:
-            for backend in BACKENDS:
-                _say(self.machine, path, f"enable health {backend}/{name}")
-        self.undrain(name)
+    def astray(self) -> list[str]:
+        """What :meth:`reclaim` would do. Reads only."""
+        return [_reclaimed(*stray) for stray in strays(self.servers()).items()]
+
+    def reclaim(self) -> list[str]:
+        """Ask every gateway for its health again and lead requests to it, whoever stopped that."""
+        found = strays(self.servers())
+        for name in found:
+            with self._runtime() as path:
+                for backend in BACKENDS:
+                    _say(self.machine, path, f"enable health {backend}/{name}")
+            self.undrain(name)
+        return [_reclaimed(*stray) for stray in found.items()]
 
     def _set(self, name: str, state: str) -> None:
         with self._runtime() as path:

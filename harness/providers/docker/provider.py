@@ -18,7 +18,6 @@ from harness.hosts import firewall
 from harness.hosts.lock import DeployLock
 from harness.providers.base import Deployment, Plan, Progress, was_done
 from harness.providers.docker import archive, image
-from harness.providers.docker.balancer import strays
 from harness.providers.docker.engine import Engine
 from harness.providers.docker.plan import GatewayState, Slot, Step, Version, steps
 from harness.providers.docker.rollout import Rollout
@@ -62,7 +61,7 @@ class DockerGateway:
         if not configured:
             changes.append(f"configure haproxy on {balancer.machine}")
         else:
-            changes += [_reclaimed(*stray) for stray in strays(balancer.servers()).items()]
+            changes += balancer.astray()
         with local_engine() as client:
             built = self._found(client)
         if not built:
@@ -103,9 +102,7 @@ class DockerGateway:
                 progress("configuring haproxy")
                 balancer.configure()
                 changes.append(f"configure haproxy on {balancer.machine}")
-            for name, why in strays(balancer.servers()).items():
-                balancer.reclaim(name)
-                changes.append(_reclaimed(name, why))
+            changes += balancer.reclaim()
             with self.site.rollout(before=lambda _: lock.require(), progress=progress) as rollout:
                 target = self.site.version(digest)
                 changes += self._changes(rollout.states(), rollout, target)
@@ -313,10 +310,6 @@ def published(root: Path, declared: Declared, progress: Progress) -> tuple[str, 
         image.smoke_test(client, built, declared.user)
         progress(f"pushing to {reference.registry}")
         return image.push(client, built, reference), [f"build {release}"]
-
-
-def _reclaimed(name: str, why: str) -> str:
-    return f"lead requests to {name} again (at the balancer {why})"
 
 
 def _refusal(reference: image.Reference, digest: str) -> str:
