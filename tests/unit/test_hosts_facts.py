@@ -121,6 +121,7 @@ class _Engine(http.server.BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         inspected = {
+            "Id": "a1b2",
             "Name": "/gateway",
             "Image": "sha256:1",
             "State": {"Status": "running", "Pid": 7},
