@@ -80,6 +80,7 @@ def _whose(
         for name in dict.fromkeys(columns):
             if name in names:
                 yield {"who": "members", "of": membership, "by": name}
+    yield {"who": "own"}
 
 
 def _references(catalogue: Catalogue, only: Relation | None = None) -> Iterator[tuple[str, str]]:

@@ -44,9 +44,11 @@ create view public.own_plans with (security_barrier) as
 create view public.team_plans with (security_barrier) as
     select p.team, count(*) as plans from public.plans p
     where app.role_in(p.team::text) is not null group by 1;
+create view public.own_bodies with (security_barrier) as
+    select body from public.plans where person = auth.uid();
 create view public.team_names as select id, name from public.teams;
 grant execute on function app.role_in to authenticated;
-grant select on public.own_plans, public.team_plans, public.team_names to authenticated;
+grant select on public.own_plans, public.own_bodies, public.team_plans, public.team_names to authenticated;
 """
 FILES = """
 insert into storage.buckets (id, name, public, file_size_limit, allowed_mime_types)
@@ -72,6 +74,7 @@ def test_views_are_declared_as_narrow_as_they_are(bare: Bare) -> None:
     assert rules(text, "tables", "public.own_plans") == [
         {"who": "owner", "by": "person", "may": ["select"]}
     ]
+    assert rules(text, "tables", "public.own_bodies") == [{"who": "own", "may": ["select"]}]
     members = [{"who": "members", "of": "members", "by": "team", "may": ["select"]}]
     assert rules(text, "tables", "public.team_plans") == members
     report, said = told(bare(TEAMS + VIEWS), text)
