@@ -18,7 +18,7 @@ from harness.database import static_grants, static_relations, static_roles
 from harness.database.catalogue import COMMANDS, Catalogue, Policy, Relation, read
 from harness.database.check import Options, check_connection
 from harness.database.declaration import Declaration, parse
-from harness.database.declare_buckets import narrower_buckets
+from harness.database.declare_members import narrower_buckets, narrower_tables
 from harness.database.declare_rules import rules_of
 from harness.database.declare_tried import Part, settle
 from harness.database.declare_views import named_columns, narrower_views, unsaid, widest
@@ -72,10 +72,16 @@ def _candidates(
     found: dict[Part, list[dict[str, Any]]] = {}
     for title, entries in narrower_views(catalogue, base, data):
         found["tables", title] = entries
-    for title, entry in data.get("tables", {}).items():
-        plain = _table(catalogue, base, catalogue.by_title[title], plainly=True)
-        if plain != entry and catalogue.by_title[title].table:
-            found["tables", title] = [plain]
+    plain = {
+        title: _table(catalogue, base, catalogue.by_title[title], plainly=True)
+        for title in data.get("tables", {})
+        if catalogue.by_title[title].table
+    }
+    for title, entry in plain.items():
+        if entry != data["tables"][title]:
+            found["tables", title] = [entry]
+    for title, entry in narrower_tables({**data, "tables": plain}):
+        found["tables", title] = [entry, *found.get(("tables", title), [])]
     for bucket, entry in narrower_buckets(data):
         found.setdefault(("buckets", bucket), []).append(entry)
     return found

@@ -38,6 +38,15 @@ create policy s on public.steps for select to authenticated using (
     exists (select from public.plans where plans.id = steps.plan));
 grant select on public.teams, public.members, public.plans, public.steps to authenticated;
 """
+ACCEPTED = """
+alter table public.members add column joined timestamptz, add column state text not null default 'asked'
+    check (state in ('asked', 'in', 'out'));
+create or replace function app.role_in(wanted text) returns text language sql stable security definer
+    set search_path = '' as $$ select m.role from public.members m where m.team::text = wanted
+    and m.person = auth.uid() and m.joined is not null and m.state in ('in') $$;
+create policy w on public.plans for update to authenticated using (app.role_in(team::text) = 'writer');
+grant update on public.plans to authenticated;
+"""
 VIEWS = """
 create view public.own_plans with (security_barrier) as
     select id, person, body from public.plans where person = auth.uid();
@@ -106,6 +115,23 @@ def test_a_subquery_shows_what_its_reader_may_see(bare: Bare) -> None:
     assert report.holds, said
     loose = "alter policy s on public.steps using (exists (select from public.plans where id = plans.id));"
     refuted(bare, TEAMS, text, loose, 'policy "s" on public.steps')
+
+
+def test_conditions_about_a_membership_are_declared_as_rules_of_its_members(bare: Bare) -> None:
+    schema = TEAMS + ACCEPTED
+    text = declared_text(bare(schema))
+    assert rules(text, "tables", "public.teams") == [
+        {"who": "members", "of": "members", "by": "id", "may": ["select"]}
+    ]
+    assert (
+        yaml.safe_load(text)["memberships"]["members"]["where"] == "joined is not null and state in ('in')"
+    )
+    [written] = [rule for rule in rules(text, "tables", "public.plans") if rule["may"] == ["update"]]
+    assert (written["by"], written["roles"]) == ("team", ["writer"])
+    report, said = told(bare(schema), text)
+    assert report.holds, said
+    former = "alter policy t on public.teams using (exists (select from public.members m where m.team = id"
+    refuted(bare, schema, text, f"{former} and m.person = auth.uid()));", 'policy "t" on public.teams')
 
 
 def test_files_in_folders_of_a_team_are_declared_by_role(bare: Bare) -> None:
