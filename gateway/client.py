@@ -9,13 +9,16 @@ from __future__ import annotations
 import asyncio
 import ssl
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import httptools
 from yarl import URL
 
-__all__ = ["Broken", "Client", "Reply", "Unreachable"]
+__all__ = ["Broken", "Client", "Reply", "Sink", "Unreachable"]
+
+Sink = Callable[[bytes], bool]
+"""Takes a piece of a body and says whether it wants the next one as well."""
 
 MOST_HEAD_BYTES = 65_536
 MOST_WAITING_BYTES = 262_144
@@ -35,19 +38,20 @@ class Reply(asyncio.Protocol):
 
     __slots__ = (
         "_begun", "_client", "_failed", "_head_bytes", "_loop", "_parser", "_pieces", "_reusable",
-        "_transport", "_waiter", "_waiting_bytes", "ended", "since", "status",
+        "_sink", "_transport", "_waiter", "_waiting_bytes", "ended", "since", "status",
     )  # fmt: skip
 
     def __init__(self, client: Client, loop: asyncio.AbstractEventLoop) -> None:
         self._client, self._loop = client, loop
         self._transport: asyncio.Transport | None = None
-        self._waiter: asyncio.Future[None] | None = None
+        self._waiter: asyncio.Future[bool] | None = None
         self.since = 0.0
         self._reset()
 
     def _reset(self) -> None:
         self._parser: Any = None
         self._pieces: list[bytes] = []
+        self._sink: Sink | None = None
         self._waiting_bytes = self._head_bytes = self.status = 0
         self._begun = self._reusable = self._failed = self.ended = False
 
@@ -61,14 +65,30 @@ class Reply(asyncio.Protocol):
         """
         if not self._pieces and not self.ended:
             await self._wait()
-        pieces = self._pieces
-        if not pieces:
-            return b""
-        self._pieces = []
-        if self._waiting_bytes > MOST_WAITING_BYTES and self._transport is not None:
-            self._transport.resume_reading()
-        self._waiting_bytes = 0
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        return self._taken()
+
+    async def pour(self, sink: Sink) -> bool:
+        """Call ``sink`` with each piece of the body in the moment in which it comes, until it wants no more.
+
+        Whoever waits for this costs the loop nothing meanwhile: no task is woken for a piece. What comes
+        after ``sink`` has said no is kept for the next :meth:`pour` or :meth:`read`.
+
+        Returns:
+            Whether ``sink`` said no; False when the body has ended.
+
+        Raises:
+            Broken: when the connection is lost before the body has ended.
+            Exception: whatever ``sink`` raises.
+        """
+        if self._pieces and not sink(self._taken()):
+            return True
+        if self.ended:
+            return False
+        self._sink = sink
+        try:
+            return await self._wait()
+        finally:
+            self._sink = None
 
     def leave(self) -> None:
         """Nobody reads any more: the connection is kept if its answer has ended, else closed at once."""
@@ -103,19 +123,45 @@ class Reply(asyncio.Protocol):
         self._transport.write(request)
         await self._wait()
 
-    async def _wait(self) -> None:
-        """Until something has come: the head, a piece of the body, its end."""
+    def _taken(self) -> bytes:
+        """What has come and nobody has taken yet."""
+        pieces, self._pieces = self._pieces, []
+        if self._waiting_bytes > MOST_WAITING_BYTES and self._transport is not None:
+            self._transport.resume_reading()
+        self._waiting_bytes = 0
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    async def _wait(self) -> bool:
+        """Until something has come: the head, a piece of the body, its end; or what a sink wants is over."""
         if self._failed:
             raise Broken
         self._waiter = self._loop.create_future()
         try:
-            await self._waiter
+            return await self._waiter
         finally:
             self._waiter = None
 
     def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+        """Something has come; a sink gets it when all of what came together is parsed."""
+        if self._sink is None and self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(False)
+
+    def _serve(self, sink: Sink) -> None:
+        """Give ``sink`` what has come, and wake whoever waits when that was the last that it wants."""
+        waiter = self._waiter
+        if waiter is None or waiter.done():  # it has been cancelled
+            return
+        if self._pieces:
+            try:
+                more = sink(self._taken())
+            except Exception as error:  # it is the waiting task's, not the loop's
+                waiter.set_exception(error)
+                return
+            if not more:
+                waiter.set_result(True)
+                return
+        if self.ended:
+            waiter.set_result(False)
 
     def _fail(self) -> None:
         self._failed = True
@@ -137,6 +183,8 @@ class Reply(asyncio.Protocol):
         elif not self.ended and not self._failed:
             self.ended = True
             self._wake()
+            if self._sink is not None:
+                self._serve(self._sink)
 
     def data_received(self, data: bytes) -> None:
         """Bytes from the engine."""
@@ -145,11 +193,14 @@ class Reply(asyncio.Protocol):
             return
         if not self._begun:
             self._head_bytes += len(data)
+        broken = False
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
-            self._fail()
-        if not self._begun and self._head_bytes > MOST_HEAD_BYTES:
+            broken = True
+        if self._sink is not None:
+            self._serve(self._sink)
+        if broken or (not self._begun and self._head_bytes > MOST_HEAD_BYTES):
             self._fail()
 
     def on_headers_complete(self) -> None:

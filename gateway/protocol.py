@@ -16,7 +16,7 @@ from gateway import errors
 from gateway.errors import Refusal
 from gateway.guard import Message, Send
 
-__all__ = ["GuardedProtocol", "guarded", "send_together"]
+__all__ = ["GuardedProtocol", "guarded", "send_at_once", "send_together"]
 
 _TOO_LARGE = Refusal(431, "headers_too_large", "the request's headers are too large")
 _TOO_SLOW = Refusal(408, "headers_timeout", "the request's headers did not arrive in time")
@@ -157,6 +157,19 @@ async def send_together(cycle: Any, send: Send, *messages: Message) -> None:
             transport.write(b"".join(gathered.parts))
         if gathered.closed:
             transport.close()
+
+
+def send_at_once(cycle: Any, events: bytes) -> bool:
+    """Send ``events`` of the chunked response of ``cycle``, which has begun; False, and nothing is sent, when
+    the client is slow and the next :meth:`send` would wait for it.
+
+    uvicorn's own way takes a coroutine and a message for each piece of a response, and does this.
+    """
+    if cycle.flow.write_paused:
+        return False
+    if events and not cycle.disconnected:
+        cycle.transport.write(b"%x\r\n%b\r\n" % (len(events), events))
+    return True
 
 
 def guarded(seconds: float, most_bytes: int, most_headers: int) -> type[GuardedProtocol]:
