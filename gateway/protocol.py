@@ -160,10 +160,12 @@ async def send_together(cycle: Any, send: Send, *messages: Message) -> None:
 
 
 def send_at_once(cycle: Any, events: bytes) -> bool:
-    """Send ``events`` of the chunked response of ``cycle``, which has begun; False, and nothing is sent, when
-    the client is slow and the next :meth:`send` would wait for it.
+    """Send ``events`` of a chunked response that has begun; of uvicorn's ``cycle``, as its `send` would.
 
-    uvicorn's own way takes a coroutine and a message for each piece of a response, and does this.
+    `send` costs a coroutine, a message and a wait for each piece of a response.
+
+    Returns:
+        False, with nothing sent, when the client is slow: `send` would have to wait for it.
     """
     if cycle.flow.write_paused:
         return False
