@@ -7,10 +7,12 @@
 -- With "durable": false the caller does not wait for the disk, and settles with "held".
 -- Answers with one word a request: ok, paused, user_concurrency, user_tokens, thinking_tokens.
 --
--- What can be an expression is none of the statements, which cost many times as much. A bitmap would visit what a
--- user's requests have released again at every call until it is vacuumed away; an index's scan does so once.
+-- What can be an expression is none of the statements, which cost many times as much. Plans go by an index alone:
+-- reservations come and go, and whatever else would visit all that were released since the last vacuum, at every call;
+-- a table that was empty when it was analysed is read whole, however many have gone through it since.
 create or replace function usage.reserve(batch jsonb) returns text[]
-language plpgsql volatile security definer set search_path = '' set enable_bitmapscan = off as $$
+language plpgsql volatile security definer
+set search_path = '' set enable_bitmapscan = off set enable_seqscan = off as $$
 declare
   v_day date := (now() at time zone 'utc')::date;
   v_last integer := coalesce(jsonb_array_length(batch -> 'requests'), 0) - 1;
