@@ -168,8 +168,8 @@ def test_a_client_that_does_not_read_is_dropped(gateway, engine, user, booked):
         until(lambda: engine.asked[before].finished, 8, "the upstream's end")
 
 
-def test_events_in_pieces_are_put_together(gateway, user, booked):
-    response = gateway.chat("torn", user=user, stream=True)
+def test_events_in_pieces_are_put_together(start, user, booked):
+    response = start().chat("torn", user=user, stream=True)
     events = [one.removeprefix("data: ") for one in response.text.strip().split("\n\n")]
     assert events.pop() == "[DONE]"
     words = [one["delta"].get("content") for event in events for one in json.loads(event)["choices"]]
