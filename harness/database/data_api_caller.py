@@ -10,7 +10,9 @@ from typing import Any
 
 import httpx
 
-from harness.database.findings import Gap
+from harness.database.catalogue import Relation
+from harness.database.data_api_answers import answered_by_database, asked, route, rows, token_accepted
+from harness.database.findings import Found, Gap
 from harness.database.oracle import Actor, Subject, literal
 from harness.database.planting_journal import Row, listed, there, write
 from harness.database.prober import Prober
@@ -55,6 +57,9 @@ class Caller:
     journal: Path
     count: int = 0
     gaps: list[Gap] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    found: list[Found] = field(default_factory=list)
+    """What concerns the API as a whole."""
 
     def reads(self, subject: Subject) -> Iterator[Sighting]:
         """Everybody, and nobody with a good token, reads A's row of ``subject``."""
@@ -63,34 +68,22 @@ class Caller:
         owner = self.prober.worlds["A"].actor
         service = Actor("service", "service_role")
         for actor in (owner, self.prober.worlds["B"].actor, self.prober.anonymous, service):
-            may = self._may(subject, actor, row.data, "SELECT")
+            may = self.may(subject, actor, row.data, "SELECT")
             if may is None:
                 continue
             answer = self._send("GET", self._path(subject, row.data), actor, subject)
-            rows = _rows(answer)
-            if bool(rows) != may:
+            seen = rows(answer)
+            if bool(seen) != may:
                 yield self._sighting(
-                    "foreign-read" if rows else "missing-access",
+                    "foreign-read" if seen else "missing-access",
                     subject,
                     actor,
                     "SELECT",
                     row.data,
                     answer,
-                    len(rows),
+                    len(seen),
                 )
-        for title, make in self.api.bad_tokens.items():
-            headers = {"apikey": self.api.anon_key, "Authorization": f"Bearer {make(owner.user or '')}"}
-            answer = self._send("GET", self._path(subject, row.data), owner, subject, headers=headers)
-            if _rows(answer):
-                yield self._sighting(
-                    "foreign-read",
-                    subject,
-                    Actor(title, owner.role, owner.user),
-                    "SELECT",
-                    row.data,
-                    answer,
-                    1,
-                )
+        self.refused("GET", self._path(subject, row.data), subject.relation.schema, subject.title)
 
     def writes(self, subject: Subject) -> Iterator[Sighting]:
         """Others insert in A's name, change and delete A's row; A writes what is allowed."""
@@ -101,11 +94,11 @@ class Caller:
             yield from self._forge(subject, actor, row.data)
             yield from self._harm(subject, actor, row.data)
         new = self.prober.anew(subject, row.data)
-        if self._may(subject, owner, new, "INSERT", new=True):
-            answer = self._insert(subject, owner, new)
+        if self.may(subject, owner, new, "INSERT", new=True):
+            answer = self.insert(subject, owner, new)
             if answer is not None and not answer.is_success and answer.status_code != _CONFLICT:
                 yield self._sighting("missing-access", subject, owner, "INSERT", row.data, answer)
-        if self._may(subject, owner, row.data, "UPDATE") and (edit := self._edit(subject, owner, row.data)):
+        if self.may(subject, owner, row.data, "UPDATE") and (edit := self._edit(subject, owner, row.data)):
             answer = self._send("PATCH", self._path(subject, row.data), owner, subject, edit)
             if not answer.is_success:
                 yield self._sighting("missing-access", subject, owner, "UPDATE", row.data, answer)
@@ -123,8 +116,8 @@ class Caller:
                 continue
             change = {name: theirs.data.get(name)}
             after = own.data | change
-            old = self._may(subject, world.actor, own.data, "UPDATE")
-            if old and self._may(subject, world.actor, after, "UPDATE", new=True):
+            old = self.may(subject, world.actor, own.data, "UPDATE")
+            if old and self.may(subject, world.actor, after, "UPDATE", new=True):
                 continue
             before = self._version(subject, own.data)
             answer = self._send("PATCH", self._path(subject, own.data), world.actor, subject, change)
@@ -135,14 +128,19 @@ class Caller:
 
     def _forge(self, subject: Subject, actor: Actor, row: dict[str, Any]) -> Iterator[Sighting]:
         new = self.prober.anew(subject, row)
-        if self._may(subject, actor, new, "INSERT", new=True):
+        if self.may(subject, actor, new, "INSERT", new=True):
             return
-        answer = self._insert(subject, actor, new)
+        answer = self.insert(subject, actor, new)
         if answer is not None and (answer.is_success or answer.status_code == _CONFLICT):
             yield self._sighting("forged-insert", subject, actor, "INSERT", new, answer)
 
-    def _insert(self, subject: Subject, actor: Actor, new: dict[str, Any]) -> httpx.Response | None:
-        """Ask for the row; it stands on the list before. Nothing, when it could not be told from others."""
+    def insert(
+        self, subject: Subject, actor: Actor, new: dict[str, Any], into: Relation | None = None
+    ) -> httpx.Response | None:
+        """Ask for the row; it stands on the list before. Nothing, when it could not be told from others.
+
+        ``into``: the table where it will be, when the subject is a view.
+        """
         allowed = {
             c.name
             for c in subject.relation.columns_for(actor.role, "INSERT")
@@ -150,17 +148,15 @@ class Caller:
         }
         allowed = allowed or {c.name for c in subject.relation.columns if not c.generated}
         sent = {k: v for k, v in new.items() if k in allowed}
-        if (row := self._recognised(subject, sent)) is None:
+        if (row := self._recognised(into or subject.relation, sent)) is None:
             why = "a row inserted through the Data API could not be told from others: not tried"
-            if (gap := Gap(subject.title, why, "say `plant:` with {mark} in a column")) not in self.gaps:
-                self.gaps.append(gap)
+            self.gap(subject.title, why, "say `plant:` with {mark} in a column")
             return None
         write(self.journal, [*listed(self.journal), row])
-        return self._send("POST", f"/rest/v1/{subject.relation.name}", actor, subject, sent)
+        return self._send("POST", route(subject.relation), actor, subject, sent)
 
-    def _recognised(self, subject: Subject, sent: dict[str, Any]) -> Row | None:
+    def _recognised(self, relation: Relation, sent: dict[str, Any]) -> Row | None:
         """What will be true of the new row alone: made-up values in it, or the id of a planted user."""
-        relation = subject.relation
         users = {world.user for world in self.prober.worlds.values()}
         ours = []
         for name, value in sent.items():
@@ -179,7 +175,7 @@ class Caller:
 
     def _harm(self, subject: Subject, actor: Actor, row: dict[str, Any]) -> Iterator[Sighting]:
         for method, command in (("PATCH", "UPDATE"), ("DELETE", "DELETE")):
-            if self._may(subject, actor, row, command):
+            if self.may(subject, actor, row, command):
                 continue
             edit = self._edit(subject, actor, row) if method == "PATCH" else None
             if method == "PATCH" and edit is None:
@@ -201,9 +197,10 @@ class Caller:
         found = self.prober.session.connection.execute(query.encode()).fetchone()
         return str(found[0]) if found else ""
 
-    def _may(
+    def may(
         self, subject: Subject, actor: Actor, row: dict[str, Any], command: str, *, new: bool = False
     ) -> bool | None:
+        """What is declared of it; nothing, when nothing is to be expected."""
         if actor.role == "service_role":
             held = subject.relation.privileges
             return None if not held else True
@@ -212,33 +209,59 @@ class Caller:
 
     def _path(self, subject: Subject, row: dict[str, Any]) -> str:
         query = httpx.QueryParams({name: f"eq.{row.get(name)}" for name in subject.relation.key})
-        return f"/rest/v1/{subject.relation.name}?{query}"
+        return f"{route(subject.relation)}?{query}"
 
     def _send(
+        self, method: str, path: str, actor: Actor, subject: Subject, body: Any = None
+    ) -> httpx.Response:
+        return self.send(
+            method, path, self.api.headers(actor), subject.relation.schema, subject.title, body
+        )
+
+    def send(
         self,
         method: str,
         path: str,
-        actor: Actor,
-        subject: Subject,
+        identity: dict[str, str],
+        schema: str,
+        title: str,
         body: Any = None,
-        headers: dict[str, str] | None = None,
+        prefer: str = "return=minimal",
     ) -> httpx.Response:
+        """Ask for something of ``schema`` as whom ``identity`` (headers) says; an outage of it is said."""
         self.count += 1
         profile = "Accept-Profile" if method == "GET" else "Content-Profile"
-        sent = {
-            **(headers or self.api.headers(actor)),
-            "Prefer": "return=minimal",
-            profile: subject.relation.schema,
-        }
+        sent = {**identity, "Prefer": prefer, profile: schema}
         content = None if body is None else json.dumps(body)
         if content is not None:
             sent["Content-Type"] = "application/json"
         answer = self.api.client.request(method, path, headers=sent, content=content)
         if answer.is_server_error:
             why = f"the Data API answered {method} with HTTP {answer.status_code}: that denies nothing"
-            if (gap := Gap(subject.title, why, "see its log")) not in self.gaps:
-                self.gaps.append(gap)
+            self.gap(title, why, "see its log")
         return answer
+
+    def refused(self, method: str, path: str, schema: str, title: str, body: Any = None) -> None:
+        """Nobody is served who brings a bad token for A: neither as A, nor as somebody without one."""
+        user = self.prober.worlds["A"].user
+        for name, make in self.api.bad_tokens.items():
+            identity = {"apikey": self.api.anon_key, "Authorization": f"Bearer {make(user)}"}
+            answer = self.send(method, path, identity, schema, title, body)
+            if answer.is_success or answered_by_database(answer):
+                self.found.append(token_accepted(name, answer))
+            elif answer.status_code not in (401, 403) and not answer.is_server_error:
+                why = f"the {name} was answered with HTTP {answer.status_code}: that refuses no token"
+                self.gap(title, why, "see the Data API's log")
+
+    def gap(self, title: str, why: str, hint: str = "") -> None:
+        """Say once what is not proven."""
+        if (gap := Gap(title, why, hint)) not in self.gaps:
+            self.gaps.append(gap)
+
+    def note(self, title: str, what: str) -> None:
+        """Say once what is not tried here: it counts for nothing, and SQL has to prove it."""
+        if (note := f"{title}: not tried through the Data API: {what}") not in self.notes:
+            self.notes.append(note)
 
     def _sighting(
         self,
@@ -248,16 +271,10 @@ class Caller:
         command: str,
         row: dict[str, Any],
         answer: httpx.Response,
-        rows: int = 0,
+        seen: int = 0,
     ) -> Sighting:
-        request = answer.request
-        did = f"{request.method} {request.url.raw_path.decode()[:120]}"
+        request, did = answer.request, asked(answer)
         saw = f"HTTP {answer.status_code}" + (
-            f", {rows} rows" if request.method == "GET" else f" {answer.text[:120]}".rstrip()
+            f", {seen} rows" if request.method == "GET" else f" {answer.text[:120]}".rstrip()
         )
         return Sighting(kind, subject, actor, command, row, did, saw, row if kind in _NEW_ROWS else None)
-
-
-def _rows(answer: httpx.Response) -> list[Any]:
-    found = answer.json() if answer.status_code == 200 else []
-    return found if isinstance(found, list) else []
