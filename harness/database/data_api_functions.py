@@ -62,7 +62,7 @@ class Functions:
             views = [privacy(prober, actor) for actor in (prober.worlds["B"].actor, prober.anonymous)]
         for function, rule in known:
             if any(not given["name"] for given in function.inputs):
-                what = "its arguments have no names, so the Data API cannot pass them"
+                what = "its arguments have no names, so it cannot pass them"
                 self.caller.note(f"function {function.title}", what)
                 continue
             yield from self._promised(function, rule)
@@ -146,13 +146,11 @@ class Functions:
             yield self.caller.send("POST", _path(function), identity, *where, _body(way))
             if twice and (path := _path(function, way)):
                 yield self.caller.send("GET", path, identity, *where)
-        elif rehearsed(self.caller.prober.session, actor, _statement(function, way)).harmless and (
-            path := _path(function, way)
-        ):
-            answer = self.caller.send("GET", path, identity, *where)
-            yield answer
-            if outcome(answer).sqlstate == READ_ONLY:
-                yield from self._undone(function, identity, way)
+        elif rehearsed(self.caller.prober.session, actor, _statement(function, way)).harmless:
+            if path := _path(function, way):
+                yield (answer := self.caller.send("GET", path, identity, *where))
+                if outcome(answer).sqlstate == READ_ONLY:
+                    yield from self._undone(function, identity, way)
         else:
             yield from self._undone(function, identity, way)
 

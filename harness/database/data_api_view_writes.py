@@ -105,7 +105,7 @@ class ViewWrites:
             )
 
     def _edit(self, actor: Actor) -> dict[str, Any] | None:
-        """A column that may be set, to what it is already."""
+        """A column that may be set: to what it is already, or by A to something else."""
         granted = self.subject.relation.columns_for(actor.role, "UPDATE")
         free = [
             c
@@ -115,7 +115,12 @@ class ViewWrites:
             and c.name not in self.below.relation.key
         ]
         free.sort(key=lambda c: c.category != "S")
-        return {free[0].name: self.row[free[0].name]} if free else None
+        if not free:
+            return None
+        name, value, mark = free[0].name, self.row[free[0].name], self.caller.prober.mark
+        if actor.name == "A" and isinstance(value, str) and mark in value:
+            value = values.again(value, mark)  # a trigger may leave out what changes nothing
+        return {name: value}
 
     def _give_away(self) -> Iterator[Sighting]:
         """B's own row, made A's."""
