@@ -17,11 +17,13 @@ from harness.database.beneath import beneath, untried
 from harness.database.blame import Judge, blamed
 from harness.database.catalogue import Catalogue, quoted, read
 from harness.database.causes import at_fault
+from harness.database.copies import copies
 from harness.database.declaration import Declaration
-from harness.database.findings import Gap, Report, merged
+from harness.database.findings import Found, Gap, Report, merged
 from harness.database.mates import enrolled
 from harness.database.novelties import novelties
 from harness.database.oracle import Subject, subjects
+from harness.database.overrun import overrun
 from harness.database.planted import CannotPlant, World
 from harness.database.prober import Prober
 from harness.database.prober_functions import functions
@@ -123,6 +125,7 @@ def _prove(
     if closed:
         with _evaluated(prober, "triggers"):
             report.found += side_effects(prober)
+            report.found += copies(prober)
     report.gaps += (gap for gap in prober.gaps if gap not in report.gaps)
     report.probes = prober.session.count
 
@@ -187,6 +190,10 @@ def _worlds(planter: Planter, known: list[Subject], report: Report) -> dict[str,
             report.gaps.append(Gap("memberships", f"no further member can be made: {mate}"))
         else:
             worlds[mate.actor.name] = mate
-    for world in worlds.values():
-        planter.refresh(world)
+    gone = [(w, key) for name, w in worlds.items() for key in planter.refresh(w) if name in "AB"]
+    for one in overrun(planter.catalogue, gone, known):
+        if isinstance(one, Found):
+            report.found.append(one)
+        else:
+            report.gaps.append(one)
     return worlds

@@ -17,7 +17,7 @@ from harness.database.prober import Prober
 from harness.database.prober_views import foreign_marks
 from harness.database.session import Outcome
 
-__all__ = ["Privacy", "concerned", "functions", "gave", "leak", "privacy", "secrets_of"]
+__all__ = ["Privacy", "concerned", "functions", "gave", "leak", "privacy", "secrets_of", "watching"]
 
 _ROWS = 50
 _MOST_COMPARED = 8
@@ -34,6 +34,8 @@ class Privacy:
     """Texts that must not come out."""
     hidden: list[Planted]
     """Rows that the caller may not read."""
+    fixed: list[Planted]
+    """Rows that the caller may not change."""
     watch: str
     """A query whose one row changes when something does that the caller may not change."""
     before: list[Any]
@@ -91,8 +93,8 @@ def privacy(prober: Prober, actor: Actor) -> Privacy:
         if not (may.get("UPDATE") or may.get("DELETE")):
             fixed.append(planted)
     mine = [mark for mark in foreign_marks(prober, actor) if mark not in allowed]
-    watch = _watch(prober, actor, fixed)
-    return Privacy(actor, mine, hidden, watch, prober.session.inside(actor, watch))
+    watch = watching(prober, actor, fixed)
+    return Privacy(actor, mine, hidden, fixed, watch, prober.session.inside(actor, watch))
 
 
 def _texts(value: Any) -> Iterator[Any]:
@@ -106,13 +108,21 @@ def _texts(value: Any) -> Iterator[Any]:
         yield value
 
 
-def _watch(prober: Prober, actor: Actor, rows: list[Planted]) -> str:
+def watching(prober: Prober, actor: Actor, rows: list[Planted], within: set[int] | None = None) -> str:
+    """A query whose one row changes when one of ``rows`` does, or rows in A's name come to be.
+
+    ``within``: only what happens in these relations, by their oid.
+    """
     parts = []
     for planted in rows:
         relation = planted.relation
+        if within is not None and relation.oid not in within:
+            continue
         parts.append(f"(select md5(to_jsonb(t.*)::text) from {relation.sql} t where {planted.match()})")
     user = prober.worlds["A"].user
     for subject in prober.subjects:
+        if within is not None and subject.relation.oid not in within:
+            continue
         for rule in subject.rules:
             if rule.who == "owner" and rule.by and "insert" in rule.may and not subject.bucket:
                 column = subject.relation.column(rule.by)
@@ -121,6 +131,8 @@ def _watch(prober: Prober, actor: Actor, rows: list[Planted]) -> str:
                     parts.append(f"(select count(*) from {subject.relation.sql} where {where})")
     for membership in prober.declaration.memberships.values():
         found = prober.catalogue.by_title.get(membership.table)
+        if found is not None and within is not None and found.oid not in within:
+            continue
         there = prober.worlds["A"].rows.get((found.oid, "")) if found else None
         columns = [found.column(n) for n in (membership.group, membership.user)] if found else []
         if found is not None and there is not None and all(columns):
