@@ -61,7 +61,8 @@ class Exposed:
         """Every row of ``table``, as text."""
         with psycopg.connect(self.dsn) as connection:
             query = f"select array(select t::text from {table} t order by 1)"  # noqa: S608
-            return [connection.execute(query.encode()).fetchone()]
+            found = connection.execute(query.encode()).fetchone()
+        return list(found[0]) if found else []
 
 
 def told(report: Report) -> str:

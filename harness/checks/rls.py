@@ -71,8 +71,8 @@ def evidence_of(stack: Stack, summary: str, *reports: Report) -> Evidence:
     if not findings and gaps:
         return blocked("; ".join(gaps))
     notes = [note for report in reports for note in report.notes]
-    said = f"{summary}; {len(notes)} proven in SQL alone" if notes else summary
-    return judge(said, findings, probes=probes, not_proven=gaps, in_sql_alone=notes)
+    said = f"{summary}; {len(notes)} not tried over HTTP" if notes else summary
+    return judge(said, findings, probes=probes, not_proven=gaps, not_over_http=notes)
 
 
 def _api(stack: Stack, purpose: str) -> Api:

@@ -63,22 +63,7 @@ def probe(
         if prober is None:
             return report
         caller = Caller(prober, api, journal)
-        sightings: list[Sighting] = []
-        views = Views(caller)
-        for subject in exposed_subjects(prober):
-            if not subject.relation.table:
-                sightings += views.writes(subject) if writes else views.reads(subject)
-                continue
-            row = prober.worlds["A"].row(subject)
-            if row is None:
-                continue
-            if writes and row.found:
-                why = (
-                    "only rows that were there before fit: nothing is written to them through the Data API"
-                )
-                report.gaps.append(Gap(subject.title, why, "say `plant:` with a value that is free"))
-                continue
-            sightings += caller.writes(subject) if writes else caller.reads(subject)
+        sightings = list(_asked(caller, report, writes=writes))
         leaking = [] if writes else list(Functions(caller).everything())
         report.tables = len(exposed_subjects(prober))
         with prober.session.opened():
@@ -87,6 +72,23 @@ def probe(
         report.probes, report.notes = caller.count, caller.notes
         report.gaps += [gap for gap in caller.gaps if gap not in report.gaps]
     return report
+
+
+def _asked(caller: Caller, report: Report, *, writes: bool) -> Iterator[Sighting]:
+    """What was seen of every table, then of every view."""
+    views = Views(caller)
+    for subject in exposed_subjects(caller.prober):
+        if not subject.relation.table:
+            yield from views.writes(subject) if writes else views.reads(subject)
+            continue
+        row = caller.prober.worlds["A"].row(subject)
+        if row is None:
+            continue
+        if writes and row.found:
+            why = "only rows that were there before fit: nothing is written to them through the Data API"
+            report.gaps.append(Gap(subject.title, why, "say `plant:` with a value that is free"))
+            continue
+        yield from caller.writes(subject) if writes else caller.reads(subject)
 
 
 def _functions(prober: Prober, leaking: list[Found], known: list[Found]) -> list[Found]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 
 import psycopg
@@ -10,7 +11,9 @@ import pytest
 from harness.database.check import Options, check
 from harness.database.declaration import parse
 from harness.database.findings import merged
+from harness.database.planting_journal import swept
 from tests.api_stand import OTHERS, Exposed, told
+from tests.negative.test_database_trouble import killed
 
 Made = Callable[..., Exposed]
 NOTES = """
@@ -203,3 +206,42 @@ def test_a_data_api_that_trusts_anothers_secret_is_named(exposed: Made) -> None:
     (found,) = report.found
     assert (found.rule, found.object) == ("token-accepted", "Data API")
     assert all(proof.startswith("forged token: GET /rest/v1/") for proof in found.proofs)
+
+
+HANGS = """
+import json, sys, time
+from pathlib import Path
+import httpx
+from harness.database.data_api import Api, probe
+from harness.database.declaration import parse
+
+class Hangs(httpx.HTTPTransport):
+    def handle_request(self, request):
+        answer = super().handle_request(request)
+        if request.method == 'POST' and answer.status_code == 201:
+            time.sleep(600)
+        return answer
+
+dsn, url, journal, declared, given = sys.argv[1:]
+keys = json.loads(given)
+client = httpx.Client(base_url=url, transport=Hangs(), timeout=60)
+api = Api(client, keys['anon'], keys['service'], keys['a'], keys['b'], keys['tokens'].get)
+probe(dsn, parse(declared), api, Path(journal), writes=True)
+"""
+
+
+def test_a_run_that_is_killed_after_a_row_was_made_through_a_view(exposed: Made) -> None:
+    """The row is there, made by B in the name of A; the next run removes it, and nothing else."""
+    made = exposed(view(invoker=False))
+    declared = DECLARED.replace(
+        "notes: {owner: user_id, may: all}", "notes: {owner: user_id, may: [select]}"
+    )
+    before, api = made.everything(), made.api
+    keys = {"anon": api.anon_key, "service": api.service_key, "a": api.a, "b": api.b}
+    keys |= {"tokens": {user: api.token(user) for user in (api.a, api.b)}}
+    arguments = (made.dsn, str(api.client.base_url), str(made.journal), declared, json.dumps(keys))
+    killed(HANGS, lambda: len(made.rows("public.notes")) == 4, *arguments)
+    assert len(made.rows("public.notes")) == 4
+    assert swept(made.dsn, made.journal).stays == ()
+    assert made.everything() == before
+    assert not made.journal.exists()
