@@ -20,7 +20,8 @@ from harness.database.beneath import beneath, hidden_tables
 from harness.database.blame import blamed
 from harness.database.catalogue import Catalogue, read
 from harness.database.causes import at_fault
-from harness.database.data_api_caller import Api, Caller
+from harness.database.data_api_asker import Api
+from harness.database.data_api_caller import Caller
 from harness.database.data_api_functions import Functions
 from harness.database.data_api_views import Views
 from harness.database.declaration import Declaration
@@ -203,7 +204,7 @@ def _plant(
         for subject in known:
             if (why := _safely(footprint, planter, worlds[name], subject, writes)) is not None:
                 gap = Gap(subject.title, f"not tried through the Data API: {why}", "say `plant:`")
-                if gap.object not in {one.object for one in report.gaps}:
+                if not subject.heir and gap.object not in {one.object for one in report.gaps}:
                     report.gaps.append(gap)
     for world in worlds.values():
         planter.refresh(world)

@@ -2,64 +2,29 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import httpx
 
 from harness.database.catalogue import Relation
-from harness.database.data_api_answers import answered_by_database, asked, route, rows, token_accepted
-from harness.database.findings import Found, Gap
+from harness.database.data_api_answers import asked, route, rows
+from harness.database.data_api_asker import Asker
 from harness.database.oracle import Actor, Subject, literal
+from harness.database.planted import Planted
 from harness.database.planting_journal import Row, listed, there, write
-from harness.database.prober import Prober
 from harness.database.sightings import Sighting
 
-__all__ = ["Api", "Caller"]
+__all__ = ["Caller"]
 
 _CONFLICT = 409
 _NEW_ROWS = ("forged-insert", "owner-reassigned")
 
 
-@dataclass(frozen=True)
-class Api:
-    """A Data API, and two users ``a`` and ``b`` for whom ``token`` makes access tokens.
-
-    ``bad_tokens`` make tokens for a user id that the API must refuse.
-    """
-
-    client: httpx.Client
-    anon_key: str
-    service_key: str
-    a: str
-    b: str
-    token: Callable[[str], str]
-    bad_tokens: dict[str, Callable[[str], str]] = field(default_factory=dict)
-
-    def headers(self, actor: Actor) -> dict[str, str]:
-        """What identifies ``actor``."""
-        if actor.role == "service_role":
-            return {"apikey": self.service_key, "Authorization": f"Bearer {self.service_key}"}
-        if actor.user is None:
-            return {"apikey": self.anon_key}
-        return {"apikey": self.anon_key, "Authorization": f"Bearer {self.token(actor.user)}"}
-
-
 @dataclass
-class Caller:
-    """Asks the API, and says what should not have happened."""
-
-    prober: Prober
-    api: Api
-    journal: Path
-    count: int = 0
-    gaps: list[Gap] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    found: list[Found] = field(default_factory=list)
-    """What concerns the API as a whole."""
+class Caller(Asker):
+    """Asks for tables, and says what should not have happened."""
 
     def reads(self, subject: Subject) -> Iterator[Sighting]:
         """Everybody, and nobody with a good token, reads A's row of ``subject``."""
@@ -71,9 +36,12 @@ class Caller:
             may = self.may(subject, actor, row.data, "SELECT")
             if may is None:
                 continue
-            answer = self._send("GET", self._path(subject, row.data), actor, subject)
+            path = self._path(subject, row.data) + _granted(subject.relation, actor)
+            answer = self._send("GET", path, actor, subject)
             seen = rows(answer)
-            if bool(seen) != may:
+            if self.unknown(subject.title, answer):
+                return
+            if bool(seen) != may and (seen or not self.unset(subject, actor)):
                 yield self._sighting(
                     "foreign-read" if seen else "missing-access",
                     subject,
@@ -94,15 +62,25 @@ class Caller:
             yield from self._forge(subject, actor, row.data)
             yield from self._harm(subject, actor, row.data)
         new = self.prober.anew(subject, row.data)
-        if self.may(subject, owner, new, "INSERT", new=True):
+        if self.may(subject, owner, new, "INSERT", new=True) and not self.unset(subject, owner):
             answer = self.insert(subject, owner, new)
-            if answer is not None and not answer.is_success and answer.status_code != _CONFLICT:
+            if answer is not None and self._missed(subject, owner, row, new, answer):
                 yield self._sighting("missing-access", subject, owner, "INSERT", row.data, answer)
         if self.may(subject, owner, row.data, "UPDATE") and (edit := self._edit(subject, owner, row.data)):
             answer = self._send("PATCH", self._path(subject, row.data), owner, subject, edit)
-            if not answer.is_success:
+            if not answer.is_success and not self.unknown(subject.title, answer):
                 yield self._sighting("missing-access", subject, owner, "UPDATE", row.data, answer)
         yield from self._give_away(subject)
+
+    def _missed(
+        self, subject: Subject, actor: Actor, row: Planted, new: dict[str, Any], answer: httpx.Response
+    ) -> bool:
+        """Whether a refused insert is missing access; a limit on how many there may be is none."""
+        if answer.is_success or answer.status_code == _CONFLICT or self.unknown(subject.title, answer):
+            return False
+        with self.prober.session.opened():
+            outcome, _ = self.prober._one_more(subject, actor, row, new)
+        return not outcome.rows
 
     def _give_away(self, subject: Subject) -> Iterator[Sighting]:
         """B makes a row of B's own A's; where that is no part of its key, by which it is found again."""
@@ -123,6 +101,9 @@ class Caller:
             answer = self._send("PATCH", self._path(subject, own.data), world.actor, subject, change)
             held = answer.status_code == _CONFLICT and "update or delete on" in answer.text
             if (before and self._version(subject, own.data) != before) or held:
+                came = self._row(subject.relation, own.match())
+                if came is not None and not held and came.get(name) != after[name]:
+                    continue  # a trigger gave it back
                 # held: only rows that refer to it held it back, and B can delete those first
                 yield self._sighting("owner-reassigned", subject, world.actor, "UPDATE", after, answer)
 
@@ -131,7 +112,12 @@ class Caller:
         if self.may(subject, actor, new, "INSERT", new=True):
             return
         answer = self.insert(subject, actor, new)
-        if answer is not None and (answer.is_success or answer.status_code == _CONFLICT):
+        if answer is None or self.unknown(subject.title, answer):
+            return
+        came = self._made(subject, new) if answer.is_success else None
+        if came is not None and self.may(subject, actor, came, "INSERT", new=True):
+            return  # a trigger made it the caller's own
+        if answer.is_success or answer.status_code == _CONFLICT:
             yield self._sighting("forged-insert", subject, actor, "INSERT", new, answer)
 
     def insert(
@@ -149,11 +135,24 @@ class Caller:
         allowed = allowed or {c.name for c in subject.relation.columns if not c.generated}
         sent = {k: v for k, v in new.items() if k in allowed}
         if (row := self._recognised(into or subject.relation, sent)) is None:
-            why = "a row inserted through the Data API could not be told from others: not tried"
-            self.gap(subject.title, why, "say `plant:` with {mark} in a column")
+            self.note(subject.title, "inserts (the row could not be told from others: say `plant:`)")
             return None
         write(self.journal, [*listed(self.journal), row])
         return self._send("POST", route(subject.relation), actor, subject, sent)
+
+    def _made(self, subject: Subject, new: dict[str, Any]) -> dict[str, Any] | None:
+        """The row that came of ``new``, where its key tells."""
+        keys = [c for name in subject.relation.key if (c := subject.relation.column(name))]
+        if not keys or any(new.get(c.name) is None or c.base != "uuid" for c in keys):
+            rows_ = [name for name, v in new.items() if isinstance(v, str) and self.prober.mark in v]
+            keys = [c for name in rows_ if (c := subject.relation.column(name))]
+        match = " and ".join(f"{c.sql} = {literal(new[c.name])}" for c in keys)
+        return self._row(subject.relation, match) if match else None
+
+    def _row(self, relation: Relation, match: str) -> dict[str, Any] | None:
+        query = f"select to_jsonb(t) from {relation.sql} t where {match} limit 2"
+        found = self.prober.session.connection.execute(query.encode()).fetchall()
+        return dict(found[0][0]) if len(found) == 1 else None
 
     def _recognised(self, relation: Relation, sent: dict[str, Any]) -> Row | None:
         """What will be true of the new row alone: made-up values in it, or the id of a planted user."""
@@ -197,16 +196,6 @@ class Caller:
         found = self.prober.session.connection.execute(query.encode()).fetchone()
         return str(found[0]) if found else ""
 
-    def may(
-        self, subject: Subject, actor: Actor, row: dict[str, Any], command: str, *, new: bool = False
-    ) -> bool | None:
-        """What is declared of it; nothing, when nothing is to be expected."""
-        if actor.role == "service_role":
-            held = subject.relation.privileges
-            return None if not held else True
-        with self.prober.session.opened():
-            return self.prober.expected(subject, actor, row, new=new)[command]
-
     def _path(self, subject: Subject, row: dict[str, Any]) -> str:
         query = httpx.QueryParams({name: f"eq.{row.get(name)}" for name in subject.relation.key})
         return f"{route(subject.relation)}?{query}"
@@ -217,51 +206,6 @@ class Caller:
         return self.send(
             method, path, self.api.headers(actor), subject.relation.schema, subject.title, body
         )
-
-    def send(
-        self,
-        method: str,
-        path: str,
-        identity: dict[str, str],
-        schema: str,
-        title: str,
-        body: Any = None,
-        prefer: str = "return=minimal",
-    ) -> httpx.Response:
-        """Ask for something of ``schema`` as whom ``identity`` (headers) says; an outage of it is said."""
-        self.count += 1
-        profile = "Accept-Profile" if method == "GET" else "Content-Profile"
-        sent = {**identity, "Prefer": prefer, profile: schema}
-        content = None if body is None else json.dumps(body)
-        if content is not None:
-            sent["Content-Type"] = "application/json"
-        answer = self.api.client.request(method, path, headers=sent, content=content)
-        if answer.is_server_error:
-            why = f"the Data API answered {method} with HTTP {answer.status_code}: that denies nothing"
-            self.gap(title, why, "see its log")
-        return answer
-
-    def refused(self, method: str, path: str, schema: str, title: str, body: Any = None) -> None:
-        """Nobody is served who brings a bad token for A: neither as A, nor as somebody without one."""
-        user = self.prober.worlds["A"].user
-        for name, make in self.api.bad_tokens.items():
-            identity = {"apikey": self.api.anon_key, "Authorization": f"Bearer {make(user)}"}
-            answer = self.send(method, path, identity, schema, title, body)
-            if answer.is_success or answered_by_database(answer):
-                self.found.append(token_accepted(name, answer))
-            elif answer.status_code not in (401, 403) and not answer.is_server_error:
-                why = f"the {name} was answered with HTTP {answer.status_code}: that refuses no token"
-                self.gap(title, why, "see the Data API's log")
-
-    def gap(self, title: str, why: str, hint: str = "") -> None:
-        """Say once what is not proven."""
-        if (gap := Gap(title, why, hint)) not in self.gaps:
-            self.gaps.append(gap)
-
-    def note(self, title: str, what: str) -> None:
-        """Say once what is not tried here: it counts for nothing, and SQL has to prove it."""
-        if (note := f"{title}: not tried through the Data API: {what}") not in self.notes:
-            self.notes.append(note)
 
     def _sighting(
         self,
@@ -278,3 +222,11 @@ class Caller:
             f", {seen} rows" if request.method == "GET" else f" {answer.text[:120]}".rstrip()
         )
         return Sighting(kind, subject, actor, command, row, did, saw, row if kind in _NEW_ROWS else None)
+
+
+def _granted(relation: Relation, actor: Actor) -> str:
+    """What to ask for, where not every column is granted."""
+    names = [column.name for column in relation.columns_for(actor.role, "SELECT")]
+    if not names or len(names) == len(relation.columns):
+        return ""
+    return "&" + str(httpx.QueryParams({"select": ",".join(names)}))

@@ -19,7 +19,7 @@ import httpx
 
 from harness.database.arguments import argument_values
 from harness.database.catalogue import Function
-from harness.database.data_api_answers import READ_ONLY, asked, outcome, shown, unknown
+from harness.database.data_api_answers import READ_ONLY, asked, outcome, shown
 from harness.database.data_api_caller import Caller
 from harness.database.declaration import FunctionRule
 from harness.database.findings import Found
@@ -80,9 +80,7 @@ class Functions:
         for index, way in enumerate(ways):
             for answer in self._answers(function, view.actor, way, twice=index == 0):
                 ended = outcome(answer)
-                if unknown(answer):
-                    why = f"the Data API does not know it: {ended.message}"
-                    self.caller.gap(title, why, "let it read its schema again")
+                if self.caller.unknown(title, answer):
                     return
                 if ended.interrupted:
                     self.caller.gap(title, f"a call through the Data API was interrupted: {ended.message}")

@@ -15,7 +15,7 @@ from typing import Any
 import httpx
 
 from harness.database.catalogue import Column
-from harness.database.data_api_answers import asked, outcome, route, rows, shown, unknown
+from harness.database.data_api_answers import asked, outcome, route, rows, shown
 from harness.database.data_api_caller import Caller
 from harness.database.data_api_view_writes import ViewWrites
 from harness.database.oracle import Actor, Subject
@@ -43,9 +43,7 @@ class Views:
         owner, service = worlds["A"].actor, Actor("service", "service_role")
         for actor in (owner, worlds["B"].actor, self.caller.prober.anonymous, service):
             for answer in self._looked(subject, actor):
-                if unknown(answer):
-                    why = f"the Data API does not know it: {outcome(answer).message}"
-                    self.caller.gap(subject.title, why, "let it read its schema again; see its db-schemas")
+                if self.caller.unknown(subject.title, answer):
                     return
                 seen = self._ours(subject, actor, answer)
                 proven = proven or (bool(seen) and actor in (owner, service))

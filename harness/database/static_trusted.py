@@ -8,7 +8,7 @@ from harness.database.catalogue import Catalogue, Relation
 from harness.database.declaration import Declaration, Table
 from harness.database.findings import Found
 
-__all__ = ["trusted"]
+__all__ = ["in_use", "trusted"]
 
 _WRITES = ("INSERT", "UPDATE", "DELETE")
 
@@ -37,7 +37,7 @@ def _lacking(
     held = ("SELECT", *_WRITES) if power.get("super") else relation.trusted.get(role, ())
     named = {command.upper() for rule in table.all_rules if rule.who == role for command in rule.may}
     yield from (command for command in ("SELECT", *_WRITES) if command in named and command not in held)
-    if not table.service_only or not _in_use(catalogue, declaration, role):
+    if not table.service_only or not in_use(catalogue, declaration, role):
         return
     if "SELECT" not in held:
         yield "SELECT"
@@ -45,7 +45,7 @@ def _lacking(
         yield "INSERT"
 
 
-def _in_use(catalogue: Catalogue, declaration: Declaration, role: str) -> bool:
+def in_use(catalogue: Catalogue, declaration: Declaration, role: str) -> bool:
     """Whether the role reads anything that is exposed: else it is not how one works here."""
     exposed = (r for r in catalogue.relations if r.schema in declaration.schemas)
     return any("SELECT" in relation.trusted.get(role, ()) for relation in exposed)

@@ -23,7 +23,7 @@ create table public.feed (id bigint generated always as identity primary key, ti
 -- Nobody deletes a receipt, and a rule keeps even the service from it.
 create table public.receipts (
     id bigint generated always as identity primary key,
-    user_id uuid not null references auth.users (id) on delete cascade,
+    user_id uuid not null references auth.users (id),
     amount numeric not null default 1
 );
 create rule keep as on delete to public.receipts do instead nothing;
