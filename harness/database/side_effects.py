@@ -7,11 +7,14 @@ from typing import Any
 
 from harness.database.catalogue import Relation
 from harness.database.findings import Found
-from harness.database.oracle import Actor, Subject, record
+from harness.database.oracle import Actor, Subject, literal, record
 from harness.database.parts import standing_in
 from harness.database.planted import Planted
 from harness.database.prober import Prober
-from harness.database.prober_functions import privacy
+from harness.database.prober_functions import privacy, watching
+from harness.database.rewrites import rewrite_title, rules_of
+from harness.database.synthesise import plausible
+from harness.database.trigger_texts import reached, writers
 
 __all__ = ["side_effects"]
 
@@ -21,35 +24,46 @@ _MOST = 12
 def side_effects(prober: Prober) -> Iterator[Found]:
     """Writes of rows of their own by somebody else, on every table that a trigger watches."""
     watched = {t["relation"] for t in prober.catalogue.triggers if t["enabled"] != "D"}
+    watched |= {rule.relation for rule in prober.catalogue.rewrites}
     concerned = [
         s for s in prober.subjects if s.relation.oid in watched and not s.bucket and s.relation.table
     ]
     actors = [w.actor for name, w in prober.worlds.items() if name == "B" or name.startswith("member of ")]
     for actor in actors if concerned else ():
-        watch = privacy(prober, actor)
+        all_of_it = privacy(prober, actor)
         for subject in concerned:
             row = prober.worlds["A"].row(subject)
-            if row is not None:
-                yield from _writes(prober, subject, row, actor, watch.watch, watch.before)
+            places = reached(prober.catalogue, subject.relation)
+            if row is None or places == set():
+                continue
+            watch, before = all_of_it.watch, all_of_it.before
+            if places is not None:
+                watch = watching(prober, actor, all_of_it.fixed, places)
+                before = prober.session.inside(actor, watch)
+            yield from _writes(prober, subject, row, actor, watch, before)
 
 
 def _writes(
     prober: Prober, subject: Subject, row: Planted, actor: Actor, watch: str, before: list[Any]
 ) -> Iterator[Found]:
+    marked = _marked(prober, subject)
+    if marked:
+        outcome = prober.session.attempt(actor, "select 1", watch, _both(marked, "select 1"))
+        before = outcome.seen[0] if outcome.seen else before
     for did, statement, prepare in _statements(prober, subject, row, actor):
-        outcome = prober.session.attempt(actor, statement, watch, prepare)
+        outcome = prober.session.attempt(actor, statement, watch, _both(marked, prepare))
         # nothing refers to a row that was just made: what could not be deleted is another's
         referred = outcome.sqlstate == "23503" and outcome.message.startswith("update or delete on")
         reached = did.startswith("delete") and referred
         changed = bool(outcome.rows and outcome.seen) and list(outcome.seen[0])[:-1] != list(before)[:-1]
         if not reached and (outcome.sqlstate or not changed):
             continue
-        names = _triggers(prober, subject.relation)
-        culprit = names[0] if names else subject.relation.title
+        rule, culprit = _culprit(prober, subject.relation, did)
+        kind = "rule" if rule == "rule-escalates" else "trigger"
         yield Found(
-            "trigger-escalates",
+            rule,
             culprit,
-            f"a trigger on {subject.relation.title} changes rows of others",
+            f"a {kind} on {subject.relation.title} changes rows of others",
             "what callers write changes nothing that they may not change",
             "-- let it look at whose rows it changes",
             (actor.role,),
@@ -57,6 +71,44 @@ def _writes(
             (f"{actor.title}: {did}: rows of user A changed",),
         )
         return
+
+
+def _marked(prober: Prober, subject: Subject) -> list[str]:
+    """SQL that makes A's rows, which triggers and rules change, other than those left them when planted."""
+    found: list[str] = []
+    known = writers(prober.catalogue, subject.relation)
+    for planted in prober.worlds["A"].rows.values() if known else ():
+        relation = planted.relation
+        bound = {n for c in relation.constraints for n in c.columns}
+        column = next(
+            (c for c in relation.columns if c.category == "S" and c.name not in bound and not c.generated),
+            None,
+        )
+        if column is None or planted.found or relation.oid == subject.relation.oid:
+            continue
+        if any(writer.does("update", relation) for writer in known):
+            value = literal(plausible(column, prober.mark))
+            found.append(f"update {relation.sql} set {column.sql} = {value} where {planted.match()}")
+    return found
+
+
+def _both(marked: list[str], prepare: str) -> str:
+    """Everything that must be there before, as one statement."""
+    if not marked:
+        return prepare
+    parts = [f"begin {change}; exception when others then null; end;" for change in marked]
+    last = "" if prepare == "select 1" else f"{prepare};"
+    return f"do $probe$ begin {' '.join(parts)} {last} end $probe$"
+
+
+def _culprit(prober: Prober, relation: Relation, did: str) -> tuple[str, str]:
+    """Who did it: a rule that writes by itself, else a trigger's function."""
+    command = did.partition(" ")[0].upper()
+    for rule in rules_of(prober.catalogue, relation, command):
+        if not rule.definition.rstrip().rstrip(";").endswith("NOTHING"):
+            return "rule-escalates", rewrite_title(rule, relation)
+    names = _triggers(prober, relation)
+    return "trigger-escalates", names[0] if names else relation.title
 
 
 def _triggers(prober: Prober, relation: Relation) -> list[str]:

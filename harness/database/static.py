@@ -8,6 +8,8 @@ from harness.database import static_functions, static_grants, static_relations, 
 from harness.database.catalogue import Catalogue
 from harness.database.declaration import Declaration
 from harness.database.findings import Found
+from harness.database.rewrites import static_rules
+from harness.database.static_trusted import trusted
 
 __all__ = ["RULES", "findings"]
 
@@ -19,6 +21,8 @@ RULES: tuple[StaticRule, ...] = (
     static_relations.row_security,
     static_grants.grants,
     static_grants.lacking,
+    trusted,
+    static_rules,
     static_relations.views,
     static_relations.unprotected,
     static_relations.policies,

@@ -75,8 +75,8 @@ class LocalProcesses:
             self.supervisor.ensure()
             self._drop(program.name)
             self._write(program)
-            if program.port is not None:
-                require_free(program.component, program.port, program.name)
+            for port in program.ports:
+                require_free(program.component, port, program.name)
             self.supervisor.call("reloadConfig")
             self.supervisor.call("addProcessGroup", program.name)
             self.supervisor.call("startProcess", program.name, False)
@@ -91,8 +91,8 @@ class LocalProcesses:
         """
         with self._lock:
             self.supervisor.ensure()  # what a killed run left behind goes first
-            if program.port is not None and self._info(program.name) is None:
-                require_free(program.component, program.port, program.name)
+            for port in () if self._info(program.name) else program.ports:
+                require_free(program.component, port, program.name)
 
     def is_current(self, program: Program) -> bool:
         """Whether exactly this program runs and is ready."""
