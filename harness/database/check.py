@@ -17,6 +17,7 @@ from harness.database.beneath import beneath, untried
 from harness.database.blame import Judge, blamed
 from harness.database.catalogue import Catalogue, quoted, read
 from harness.database.constellations import constellations
+from harness.database.copies import copies
 from harness.database.declaration import Declaration
 from harness.database.findings import Found, Gap, Report, merged
 from harness.database.mates import enrolled
@@ -125,6 +126,7 @@ def _prove(
     if closed:
         with _evaluated(prober, "triggers"):
             report.found += side_effects(prober)
+            report.found += copies(prober)
     report.gaps += (gap for gap in prober.gaps if gap not in report.gaps)
     report.probes = prober.session.count
 

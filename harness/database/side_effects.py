@@ -13,17 +13,14 @@ from harness.database.planted import Planted
 from harness.database.prober import Prober
 from harness.database.prober_functions import privacy
 
-__all__ = ["side_effects"]
+__all__ = ["side_effects", "statements", "trigger_functions", "watched"]
 
 _MOST = 12
 
 
 def side_effects(prober: Prober) -> Iterator[Found]:
     """Writes of rows of their own by somebody else, on every table that a trigger watches."""
-    watched = {t["relation"] for t in prober.catalogue.triggers if t["enabled"] != "D"}
-    concerned = [
-        s for s in prober.subjects if s.relation.oid in watched and not s.bucket and s.relation.table
-    ]
+    concerned = watched(prober)
     actors = [w.actor for name, w in prober.worlds.items() if name == "B" or name.startswith("member of ")]
     for actor in actors if concerned else ():
         watch = privacy(prober, actor)
@@ -33,10 +30,16 @@ def side_effects(prober: Prober) -> Iterator[Found]:
                 yield from _writes(prober, subject, row, actor, watch.watch, watch.before)
 
 
+def watched(prober: Prober) -> list[Subject]:
+    """The tables that a trigger watches."""
+    oids = {t["relation"] for t in prober.catalogue.triggers if t["enabled"] != "D"}
+    return [s for s in prober.subjects if s.relation.oid in oids and not s.bucket and s.relation.table]
+
+
 def _writes(
     prober: Prober, subject: Subject, row: Planted, actor: Actor, watch: str, before: list[Any]
 ) -> Iterator[Found]:
-    for did, statement, prepare in _statements(prober, subject, row, actor):
+    for did, statement, prepare in statements(prober, subject, row, actor):
         outcome = prober.session.attempt(actor, statement, watch, prepare)
         # nothing refers to a row that was just made: what could not be deleted is another's
         referred = outcome.sqlstate == "23503" and outcome.message.startswith("update or delete on")
@@ -44,7 +47,7 @@ def _writes(
         changed = bool(outcome.rows and outcome.seen) and list(outcome.seen[0])[:-1] != list(before)[:-1]
         if not reached and (outcome.sqlstate or not changed):
             continue
-        names = _triggers(prober, subject.relation)
+        names = trigger_functions(prober, subject.relation)
         culprit = names[0] if names else subject.relation.title
         yield Found(
             "trigger-escalates",
@@ -59,19 +62,21 @@ def _writes(
         return
 
 
-def _triggers(prober: Prober, relation: Relation) -> list[str]:
-    """Functions of its triggers, those that write themselves first."""
+def trigger_functions(
+    prober: Prober, relation: Relation, words: tuple[str, ...] = ("update ", "delete ")
+) -> list[str]:
+    """Functions of its triggers, those that write in one of these ways first."""
     found = [
         function
         for trigger in prober.catalogue.triggers
         if trigger["relation"] == relation.oid and trigger["enabled"] != "D"
         if (function := prober.catalogue.function_by_oid.get(trigger["function"])) is not None
     ]
-    found.sort(key=lambda f: not any(word in f.body.lower() for word in ("update ", "delete ")))
+    found.sort(key=lambda f: not any(word in f.body.lower() for word in words))
     return [f"function {function.title}" for function in found]
 
 
-def _statements(
+def statements(
     prober: Prober, subject: Subject, row: Planted, actor: Actor
 ) -> Iterator[tuple[str, str, str]]:
     """What is done, its SQL, and what must be there before: writes of rows that are the actor's own."""
