@@ -11,10 +11,12 @@ from typing import Any
 from harness.database.catalogue import quoted
 from harness.database.findings import Found
 from harness.database.oracle import Actor, Subject, literal
+from harness.database.planted import Planted
 from harness.database.prober import Prober
 from harness.database.rule_text import personal, rules_for
 from harness.database.session import statement_identity
 from harness.database.side_effects import statements, trigger_functions, watched
+from harness.database.synthesise import fresh
 
 __all__ = ["copies"]
 
@@ -28,10 +30,29 @@ def copies(prober: Prober) -> Iterator[Found]:
         row = prober.worlds["A"].row(subject)
         if row is None or prober.expected(subject, b, row.data)["SELECT"]:
             continue
-        for did, statement, prepare in statements(prober, subject, row, a):
-            if (place := _turned_up(prober, b, _texts(prober, row.data), prepare, statement)) is not None:
-                yield _found(prober, subject, did, place, a, b)
+        for source in (_marked(prober, subject, row), row):
+            found = _of(prober, subject, source, a, b)
+            if found is not None:
+                yield found
                 break
+
+
+def _of(prober: Prober, subject: Subject, row: Planted, a: Actor, b: Actor) -> Found | None:
+    for did, statement, prepare in statements(prober, subject, row, a):
+        if (place := _turned_up(prober, b, _texts(prober, row.data), prepare, statement)) is not None:
+            return _found(prober, subject, did, place, a, b)
+    return None
+
+
+def _marked(prober: Prober, subject: Subject, row: Planted) -> Planted:
+    """The row with a text of its own wherever it takes any text: which one is copied is not known."""
+    bound = {n for c in subject.relation.constraints for n in c.columns} | set(prober.links(subject))
+    free = [
+        c
+        for c in subject.relation.columns
+        if c.category == "S" and not (c.generated or c.domain or c.labels or c.length or c.name in bound)
+    ]
+    return Planted(row.relation, row.data | {c.name: fresh(prober.mark) for c in free}, row.table, row.ctid)
 
 
 def _texts(prober: Prober, row: dict[str, Any]) -> list[str]:
