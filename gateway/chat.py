@@ -105,8 +105,10 @@ class _Run:
         "_exchange",
         "_guard",
         "_held",
+        "_idle",
         "_relay",
         "_request",
+        "_rest",
         "_sent",
         "_services",
         "_size",
@@ -124,6 +126,7 @@ class _Run:
         self._services, self._exchange, self._guard = services, exchange, guard
         self._request, self._size = request, size
         self._engine: Engine = services.engines[request.model]
+        self._idle = services.settings.timeout_idle_seconds
         self._sent = self._booked = False
 
     def prepare(self) -> None:
@@ -190,25 +193,39 @@ class _Run:
         self._engine.answered()
 
     async def _relay_all(self, reply: Reply) -> None:
+        """Relay until the end; this task wakes only for what :meth:`_pass` leaves to it."""
         exchange, guard, relay = self._exchange, self._guard, self._relay
-        idle = self._services.settings.timeout_idle_seconds
         while not relay.done:
-            data = await reply.read()
-            if not data:
+            if not await reply.pour(self._pass):
                 raise UpstreamFailure(GARBLED, reached=True)  # ended without [DONE]
             if exchange.commenting:
                 await exchange.end_comments()
-                guard.expect("idle", idle)
-            else:
-                guard.postpone(idle)
-            out = relay.feed(data)
+                guard.expect("idle", self._idle)
             if relay.done:
                 guard.ending()
                 self._book(relay.usage or self._counted(), "done")
-            if out:
-                await exchange.stream(out, last=relay.done)
+            if self._rest:
+                await exchange.stream(self._rest, last=relay.done)
             if relay.overrun:
                 raise UpstreamFailure(_CUT["overrun"], reached=True)
+
+    def _pass(self, data: bytes) -> bool:
+        """Relay ``data`` in the moment in which it comes.
+
+        Returns:
+            False when ``_rest`` has to be sent by the task: the first of a stream and its last, and what a
+            client that is slow has to be waited for with.
+
+        Raises:
+            UpstreamFailure: when it is not what a stream consists of.
+        """
+        self._guard.postpone(self._idle)
+        relay = self._relay
+        out = relay.feed(data)
+        if not relay.done and not relay.overrun and self._exchange.push(out):
+            return True
+        self._rest = out
+        return False
 
     async def _leave(self, reply: Reply | None) -> None:
         """Close the upstream: at once when it still sends; back to the pool when it has ended."""

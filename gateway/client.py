@@ -10,172 +10,18 @@ import asyncio
 import ssl
 import time
 from collections.abc import Mapping
-from typing import Any
 
-import httptools
 from yarl import URL
+
+from gateway.reply import Broken, Reply
 
 __all__ = ["Broken", "Client", "Reply", "Unreachable"]
 
-MOST_HEAD_BYTES = 65_536
-MOST_WAITING_BYTES = 262_144
 IDLE_SECONDS = 15.0
 
 
 class Unreachable(Exception):
     """No connection could be had: the engine has not seen the request."""
-
-
-class Broken(Exception):
-    """The connection was lost, or what came over it is not HTTP."""
-
-
-class Reply(asyncio.Protocol):
-    """One connection, and the answer that is read from it; ``status`` is its HTTP status."""
-
-    __slots__ = (
-        "_begun", "_client", "_failed", "_head_bytes", "_loop", "_parser", "_pieces", "_reusable",
-        "_transport", "_waiter", "_waiting_bytes", "ended", "since", "status",
-    )  # fmt: skip
-
-    def __init__(self, client: Client, loop: asyncio.AbstractEventLoop) -> None:
-        self._client, self._loop = client, loop
-        self._transport: asyncio.Transport | None = None
-        self._waiter: asyncio.Future[None] | None = None
-        self.since = 0.0
-        self._reset()
-
-    def _reset(self) -> None:
-        self._parser: Any = None
-        self._pieces: list[bytes] = []
-        self._waiting_bytes = self._head_bytes = self.status = 0
-        self._begun = self._reusable = self._failed = self.ended = False
-
-    # --- for whoever reads ------------------------------------------------------------------------------
-
-    async def read(self) -> bytes:
-        """The next piece of the body as soon as there is one; nothing at its end.
-
-        Raises:
-            Broken: when the connection is lost before the body has ended.
-        """
-        if not self._pieces and not self.ended:
-            await self._wait()
-        pieces = self._pieces
-        if not pieces:
-            return b""
-        self._pieces = []
-        if self._waiting_bytes > MOST_WAITING_BYTES and self._transport is not None:
-            self._transport.resume_reading()
-        self._waiting_bytes = 0
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
-
-    def leave(self) -> None:
-        """Nobody reads any more: the connection is kept if its answer has ended, else closed at once."""
-        if self.ended and self._reusable and not self._failed and not self.closed:
-            self._reset()
-            self._client.keep(self)
-        else:
-            self.close()
-
-    def close(self) -> None:
-        """Hang up; what the engine still sends is not waited for."""
-        if self._transport is not None:
-            self._transport.abort()
-            self._transport = None
-
-    # --- for the client ---------------------------------------------------------------------------------
-
-    @property
-    def closed(self) -> bool:
-        """Whether the connection is of no more use."""
-        return self._transport is None or self._transport.is_closing()
-
-    async def ask(self, request: bytes) -> None:
-        """Send ``request`` and wait for the head of its answer.
-
-        Raises:
-            Broken: when none comes.
-        """
-        self._parser = httptools.HttpResponseParser(self)
-        if self._transport is None:
-            raise Broken
-        self._transport.write(request)
-        await self._wait()
-
-    async def _wait(self) -> None:
-        """Until something has come: the head, a piece of the body, its end."""
-        if self._failed:
-            raise Broken
-        self._waiter = self._loop.create_future()
-        try:
-            await self._waiter
-        finally:
-            self._waiter = None
-
-    def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
-
-    def _fail(self) -> None:
-        self._failed = True
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_exception(Broken())
-        self.close()
-
-    # --- what the loop and the parser call --------------------------------------------------------------
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """The connection stands."""
-        self._transport = transport  # type: ignore[assignment] # a stream's transport is one of both directions
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """It is gone. A body without a declared length ends so; its reader finds out if all of it came."""
-        self._transport = None
-        if not self._begun:
-            self._fail()
-        elif not self.ended and not self._failed:
-            self.ended = True
-            self._wake()
-
-    def data_received(self, data: bytes) -> None:
-        """Bytes from the engine."""
-        if self._parser is None or self.ended:  # it was asked nothing
-            self._fail()
-            return
-        if not self._begun:
-            self._head_bytes += len(data)
-        try:
-            self._parser.feed_data(data)
-        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
-            self._fail()
-        if not self._begun and self._head_bytes > MOST_HEAD_BYTES:
-            self._fail()
-
-    def on_headers_complete(self) -> None:
-        """A head is complete; interim ones (1xx) do not count."""
-        status = self._parser.get_status_code()
-        if self.ended:
-            self._reusable = False
-        elif status >= 200:
-            self.status, self._begun = status, True
-            self._wake()
-
-    def on_body(self, body: bytes) -> None:
-        """Part of the body; an engine that is faster than its reader has to wait."""
-        if self.ended:
-            return
-        self._pieces.append(body)
-        before, self._waiting_bytes = self._waiting_bytes, self._waiting_bytes + len(body)
-        if before <= MOST_WAITING_BYTES < self._waiting_bytes and self._transport is not None:
-            self._transport.pause_reading()
-        self._wake()
-
-    def on_message_complete(self) -> None:
-        """The answer is complete."""
-        if self._begun and not self.ended:
-            self.ended, self._reusable = True, self._parser.should_keep_alive()
-            self._wake()
 
 
 class Client:
@@ -252,7 +98,7 @@ class Client:
         try:
             async with asyncio.timeout(self._connect_seconds):
                 _, reply = await loop.create_connection(
-                    lambda: Reply(self, loop), self._host, self._port, ssl=self._tls
+                    lambda: Reply(self.keep, loop), self._host, self._port, ssl=self._tls
                 )
         except OSError as error:  # of which a time-out and an untrusted certificate are kinds
             raise Unreachable from error

@@ -13,7 +13,7 @@ from gateway import errors
 from gateway.bodies import Usage
 from gateway.errors import Refusal, Refused
 from gateway.guard import Message, Receive, Scope, Send, Watch
-from gateway.protocol import send_together
+from gateway.protocol import send_at_once, send_together
 
 __all__ = ["Exchange"]
 
@@ -45,7 +45,7 @@ class Exchange:
     """A request and its response. ``doubled`` names a header that must be single and is not."""
 
     __slots__ = (
-        "_comments", "_every", "_headers", "_host", "_scope", "_send", "_streaming", "_timer",
+        "_comments", "_cycle", "_every", "_headers", "_host", "_scope", "_send", "_streaming", "_timer",
         "commenting", "cut", "doubled", "fields", "model", "origin", "receive", "request_id", "started",
         "status", "usage", "user", "watch",
     )  # fmt: skip
@@ -55,6 +55,7 @@ class Exchange:
     ) -> None:
         self.started = time.perf_counter()
         self._scope, self.receive, self._send = scope, receive, send
+        self._cycle = scope["gateway.cycle"]
         self.fields: dict[bytes, bytes] = {}
         self.doubled: str | None = None
         for name, value in scope["headers"]:
@@ -140,6 +141,14 @@ class Exchange:
         self._streaming, self.status = True, 200
         await self._begin([_EVENTS, *self._headers, (b"x-accel-buffering", b"no")], message)
 
+    def push(self, events: bytes) -> bool:
+        """Send ``events`` of a stream at once if that is possible: it has begun, and the client keeps up.
+
+        Returns:
+            False when nothing was sent, and :meth:`stream` must be waited for instead.
+        """
+        return self._streaming and not self.commenting and send_at_once(self._cycle, events)
+
     async def fail(self, refusal: Refusal) -> None:
         """Answer with an error, or end the stream with one; a client that does not read is dropped."""
         with contextlib.suppress(TimeoutError):
@@ -167,7 +176,7 @@ class Exchange:
 
     async def _begin(self, headers: list[tuple[bytes, bytes]], first: Message) -> None:
         start = {"type": "http.response.start", "status": self.status, "headers": headers}
-        await send_together(self._scope["gateway.cycle"], self._send, start, first)
+        await send_together(self._cycle, self._send, start, first)
 
     # --- comments while the model starts ------------------------------------------------------------
 

@@ -16,7 +16,7 @@ from gateway import errors
 from gateway.errors import Refusal
 from gateway.guard import Message, Send
 
-__all__ = ["GuardedProtocol", "guarded", "send_together"]
+__all__ = ["GuardedProtocol", "guarded", "send_at_once", "send_together"]
 
 _TOO_LARGE = Refusal(431, "headers_too_large", "the request's headers are too large")
 _TOO_SLOW = Refusal(408, "headers_timeout", "the request's headers did not arrive in time")
@@ -157,6 +157,21 @@ async def send_together(cycle: Any, send: Send, *messages: Message) -> None:
             transport.write(b"".join(gathered.parts))
         if gathered.closed:
             transport.close()
+
+
+def send_at_once(cycle: Any, events: bytes) -> bool:
+    """Send ``events`` of a chunked response that has begun; of uvicorn's ``cycle``, as its `send` would.
+
+    `send` costs a coroutine, a message and a wait for each piece of a response.
+
+    Returns:
+        False, with nothing sent, when the client is slow: `send` would have to wait for it.
+    """
+    if cycle.flow.write_paused:
+        return False
+    if events and not cycle.disconnected:
+        cycle.transport.write(b"%x\r\n%b\r\n" % (len(events), events))
+    return True
 
 
 def guarded(seconds: float, most_bytes: int, most_headers: int) -> type[GuardedProtocol]:

@@ -19,6 +19,7 @@ from harness.hosts.place import Place
 from harness.hosts.ssh import Remote
 from harness.providers.base import ComponentProvider, LogReader, Process
 from harness.secrets import Secret, SecretStore
+from harness.trust import system_trust
 
 if TYPE_CHECKING:
     from harness.release import Release
@@ -205,14 +206,15 @@ class Stack:
 
     def _trusted(self) -> ssl.SSLContext:
         """Made once: reading the system's authorities takes longer than a request."""
+        if self.tls_ca is None:
+            return system_trust()
         if self._trust is None:
             self._trust = httpx.create_ssl_context(trust_env=False)
-            if self.tls_ca is not None:
-                try:
-                    self._trust.load_verify_locations(cafile=self.tls_ca)
-                except (OSError, ssl.SSLError) as error:
-                    what = f"the authority {self.tls_ca} cannot be read: {error}"
-                    raise ConfigurationError([Problem("gateway.tls.ca", what)]) from error
+            try:
+                self._trust.load_verify_locations(cafile=self.tls_ca)
+            except (OSError, ssl.SSLError) as error:
+                what = f"the authority {self.tls_ca} cannot be read: {error}"
+                raise ConfigurationError([Problem("gateway.tls.ca", what)]) from error
         return self._trust
 
     def on_close(self, work: Callable[[], None]) -> None:

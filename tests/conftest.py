@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from tests.api_stand import exposed
 from tests.pg_fixture import bare, cluster, database, database_stack, project, supabase_stack
 from tests.web_stack import web_session, web_stand
 
@@ -14,6 +15,7 @@ __all__ = [
     "cluster",
     "database",
     "database_stack",
+    "exposed",
     "project",
     "supabase_stack",
     "web_session",

@@ -35,6 +35,7 @@ from harness.providers.docker.image import BuiltImage, Reference, push
 from harness.providers.docker.plan import Slot, Step, Version
 from harness.providers.docker.rollout import Rollout
 from harness.waiting import wait_until
+from tests.mortal import spawn
 from tests.pg_fixture import free_port
 
 __all__ = ["ROOT", "RolloutStand", "needs_engine", "rollout_stand"]
@@ -282,7 +283,7 @@ def _haproxy(environment: Environment, directory: Path) -> Iterator[None]:
     program = shutil.which("haproxy", path=_PATH) or "haproxy"
     argv = [program, "-W", "-db", "-f", str(directory / "haproxy.cfg")]
     with (directory / "haproxy.log").open("wb") as log:
-        process = subprocess.Popen(argv, stdout=log, stderr=log)
+        process = spawn(argv, stdout=log, stderr=log)
     try:
         wait_until(
             "haproxy",
@@ -313,7 +314,7 @@ def _registry(directory: Path) -> Iterator[str]:
         f"http: {{addr: '127.0.0.1:{port}', secret: of-a-test}}\n"
     )
     with (directory / "registry.log").open("wb") as log:
-        process = subprocess.Popen(["docker-registry", "serve", str(configuration)], stdout=log, stderr=log)
+        process = spawn(["docker-registry", "serve", str(configuration)], stdout=log, stderr=log)
     try:
         wait_until(
             "the registry",

@@ -17,6 +17,7 @@ from harness.environment.machines import Machine, Machines, PrivateNetwork, Ssh
 from harness.hosts.ssh import Remote
 from harness.secrets import Secret
 from harness.waiting import wait_until
+from tests.mortal import spawn
 from tests.pg_fixture import free_port
 
 SSHD = shutil.which("sshd") or "/usr/sbin/sshd"
@@ -86,7 +87,7 @@ def _start(directory: Path, name: str, authorized: str) -> Server:
     configuration = directory / "sshd_config"
     configuration.write_text(CONFIGURATION.format(port=port, directory=directory))
     with (directory / "log").open("wb") as log:
-        process = subprocess.Popen([SSHD, "-D", "-e", "-f", str(configuration)], stderr=log)
+        process = spawn([SSHD, "-D", "-e", "-f", str(configuration)], stderr=log)
     wait_until(f"sshd {name}", lambda: _listens(port), seconds=10, seen=(directory / "log").read_text)
     return Server(name, port, " ".join(Path(f"{host_key}.pub").read_text().split()[:2]), process)
 

@@ -26,6 +26,7 @@ from harness.providers.local.postgres import EmbeddedPostgres
 from harness.providers.selfhosted.bootstrap import bootstrap, set_passwords
 from harness.secrets import Secret
 from harness.waiting import wait_until
+from tests.mortal import spawn
 
 ROOT = Path(__file__).resolve().parents[2]
 SECRET = "benchmark-secret-0123456789abcdef0123"
@@ -92,7 +93,7 @@ def answers(port: int, bearer: str) -> Callable[[], bool]:
 def process(argv: list[str], env: dict[str, str], log: Path, core: int | None = None) -> Iterator[int]:
     """A child for the duration of the block, on ``core``; its pid."""
     with log.open("ab") as out:
-        child = subprocess.Popen(
+        child = spawn(
             argv,
             cwd=ROOT,
             env={"PATH": os.environ["PATH"], "HOME": str(log.parent), **env},

@@ -114,7 +114,7 @@ def streams(stack: Stack, component: str) -> Evidence:
     """A stream brings its first token in time, its usage, and [DONE] at the end."""
     endpoint = Endpoint.of(stack, component)
     endpoint.chat("?", 1)  # a cold start is another check's matter
-    seen = endpoint.stream(_STREAM_PROMPT, 24)
+    seen = endpoint.stream(_STREAM_PROMPT, 8)
     where = f"POST {endpoint.url}/v1/chat/completions, stream"
     findings = []
     if seen.first_token_seconds is None or seen.first_token_seconds > endpoint.answer_within:

@@ -70,7 +70,9 @@ def evidence_of(stack: Stack, summary: str, *reports: Report) -> Evidence:
     findings = [one.finding() for one in located(found, stack.root / "supabase" / "migrations", stack.root)]
     if not findings and gaps:
         return blocked("; ".join(gaps))
-    return judge(summary, findings, probes=probes, not_proven=gaps)
+    notes = [note for report in reports for note in report.notes]
+    said = f"{summary}; {len(notes)} not tried over HTTP" if notes else summary
+    return judge(said, findings, probes=probes, not_proven=gaps, not_over_http=notes)
 
 
 def _api(stack: Stack, purpose: str) -> Api:

@@ -62,10 +62,12 @@ def objects(stack: Stack) -> Evidence:
     found = [
         one for one in report.found if one.table.startswith("bucket ") or "storage.objects" in one.object
     ]
-    more, how = over_http(stack)
-    proven = evidence_of(
-        stack,
-        f"{report.probes} statements refused or carried out as declared ({how})",
-        replace(report, found=found),
+    heard = over_http(stack, declaration(stack))
+    summary = f"{report.probes} statements refused or carried out as declared ({heard.how})"
+    gaps, notes = [*report.gaps, *heard.gaps], [*report.notes, *heard.notes]
+    proven = evidence_of(stack, summary, replace(report, found=found, gaps=gaps, notes=notes))
+    if not heard.findings:
+        return proven
+    return judge(
+        proven.summary, [*proven.findings, *heard.findings], http=heard.how, not_proven=list(map(str, gaps))
     )
-    return judge(proven.summary, [*proven.findings, *more], http=how) if more else proven

@@ -22,6 +22,7 @@ from harness.errors import NoProvider
 from harness.evidence import Evidence, Finding, judge
 from harness.hosts.matrix import Seen
 from harness.stack import Stack
+from harness.trust import system_trust
 
 __all__ = ["certificate", "https_only", "no_way_round", "protocols"]
 
@@ -130,7 +131,9 @@ def https_only(stack: Stack) -> Evidence:
 
 def _redirect(front: _Front, port: int) -> Iterator[Finding]:
     url = f"http://{front.host}:{port}{_PATH}?a=b"
-    answer = httpx.get(url, timeout=_SECONDS, trust_env=False, follow_redirects=False)
+    answer = httpx.get(
+        url, timeout=_SECONDS, verify=system_trust(), trust_env=False, follow_redirects=False
+    )
     wanted = f"{front.url}{_PATH}?a=b"
     observed = f"{answer.status_code}, Location: {answer.headers.get('location', 'none')}"
     if answer.status_code not in (301, 308) or answer.headers.get("location") != wanted:
@@ -143,7 +146,7 @@ def _plain(front: _Front) -> Iterator[Finding]:
     """Plain http on the port of https must not be answered by what is behind it."""
     url = f"http://{front.host}:{front.port}{_PATH}"
     try:
-        answer = httpx.get(url, timeout=_SECONDS, trust_env=False)
+        answer = httpx.get(url, timeout=_SECONDS, verify=system_trust(), trust_env=False)
     except httpx.TransportError:
         return  # the connection was closed: as it should be
     if answer.is_success:

@@ -15,7 +15,7 @@ from harness.database.prober_base import ProberBase
 from harness.database.prober_views import marks
 from harness.database.synthesise import unique_columns
 
-__all__ = ["arguments"]
+__all__ = ["argument_values", "arguments"]
 
 _MOST = 60
 _NUMBERS = ("bigint", "integer", "smallint", "numeric", "real", "double precision")
@@ -26,6 +26,14 @@ def arguments(
     prober: ProberBase, function: Function, actor: Actor, secret: set[str]
 ) -> Iterator[list[str]]:
     """Argument lists, as SQL; none holds one of A's secrets."""
+    for way in argument_values(prober, function, actor, secret):
+        yield [_sql(value, given) for given, value in way]
+
+
+def argument_values(
+    prober: ProberBase, function: Function, actor: Actor, secret: set[str]
+) -> Iterator[list[tuple[dict[str, Any], str | None]]]:
+    """The same, as inputs (see Function) and what each is given."""
     required = [given for given in function.inputs if not given["optional"]]
     ways = [required, function.inputs] if len(required) < len(function.inputs) else [required]
     for inputs in ways:
@@ -39,7 +47,7 @@ def arguments(
             if given["category"] == "D" and len(dates) > 1:
                 pool = [_DATES[min(dates.index(index), 1)]]
             pools.append(list(dict.fromkeys(pool)) or [None])
-        yield from ([_sql(v, g) for v, g in zip(values, inputs, strict=True)] for values in _lists(pools))
+        yield from (list(zip(inputs, values, strict=True)) for values in _lists(pools))
 
 
 def _lists(pools: list[list[str | None]]) -> Iterator[tuple[str | None, ...]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from harness.database.catalogue import Catalogue, Function, Policy, Relation, quoted
@@ -14,6 +14,7 @@ from harness.database.findings import Found
 from harness.database.mentions import spoken_of
 from harness.database.oracle import Actor, literal, record
 from harness.database.prober import Prober
+from harness.database.rewrites import escalating, losing, lost, rules_of
 from harness.database.rule_text import CALLER, members_asked, rule_sql, rules_for
 from harness.database.sightings import Sighting
 
@@ -252,10 +253,14 @@ class Judge:
     def _triggers(self, sighting: Sighting) -> Iterator[Found]:
         relation = sighting.subject.relation
         tables = {m.table.rpartition(".")[2] for m in self.prober.declaration.memberships.values()}
+        proof = f"{sighting.actor.title}: {sighting.did[:200]}: {sighting.saw}"
+        for rule in rules_of(self.catalogue, relation, sighting.command):
+            if any(table in rule.definition for table in tables):
+                what = "what is written there makes members"
+                yield replace(escalating(rule, relation, (sighting.actor.role,), what), proofs=(proof,))
         for trigger in self.catalogue.triggers:
             function = self.catalogue.function_by_oid.get(trigger["function"])
             if trigger["relation"] == relation.oid and function and any(t in function.body for t in tables):
-                proof = f"{sighting.actor.title}: {sighting.did[:200]}: {sighting.saw}"
                 yield Found(
                     "trigger-escalates",
                     f"function {function.title}",
@@ -290,6 +295,10 @@ class Judge:
 
     def _missing(self, sighting: Sighting) -> Found:
         relation, role, command = sighting.subject.relation, sighting.actor.role, sighting.command
+        if (rule := losing(self.catalogue, relation, command)) is not None:
+            return lost(
+                rule, relation, (role,), f"{sighting.actor.title}: {sighting.did[:200]}: {sighting.saw}"
+            )
         if denied := re.search(r"permission denied for function (\w+)", sighting.saw):
             named = [f for f in self.catalogue.functions if f.name == denied[1]]
             title = named[0].title if named else denied[1]

@@ -13,7 +13,7 @@ from xml.etree import ElementTree
 
 import psycopg
 
-from harness.database.columns import Column, Constraint
+from harness.database.columns import Column, Constraint, Rewrite
 
 __all__ = [
     "Bucket",
@@ -23,6 +23,7 @@ __all__ = [
     "Function",
     "Policy",
     "Relation",
+    "Rewrite",
     "quoted",
     "read",
 ]
@@ -64,6 +65,8 @@ class Relation:
     public: list[str]
     columns: list[Column]
     constraints: list[Constraint]
+    trusted: dict[str, list[str]] = field(default_factory=dict)
+    """What trusted roles hold, those that may use its schema."""
 
     @property
     def title(self) -> str:
@@ -191,6 +194,7 @@ class Catalogue:
     defaults: list[dict[str, Any]]
     extensions: dict[str, str]
     buckets: list[Bucket] | None
+    rewrites: list[Rewrite] = field(default_factory=list)
     memo: dict[Any, Any] = field(default_factory=dict)
 
     @cached_property
@@ -218,6 +222,18 @@ class Catalogue:
     def policies_of(self, relation: Relation) -> list[Policy]:
         """The policies on ``relation``."""
         return self._policies_of.get(relation.oid, [])
+
+    def triggers_of(self, relation: Relation) -> list[dict[str, Any]]:
+        """The triggers on ``relation`` that are on."""
+        return self._triggers_of.get(relation.oid, [])
+
+    @cached_property
+    def _triggers_of(self) -> dict[int, list[dict[str, Any]]]:
+        found: dict[int, list[dict[str, Any]]] = {}
+        for trigger in self.triggers:
+            if trigger["enabled"] != "D" and trigger["function"] in self.function_by_oid:
+                found.setdefault(trigger["relation"], []).append(trigger)
+        return found
 
     def bypasses(self, role: str) -> bool:
         """Whether policies do not hold for ``role``."""
@@ -310,6 +326,7 @@ def read(
         defaults=data["defaults"],
         extensions=data["extensions"],
         buckets=_buckets(data["buckets"]),
+        rewrites=[Rewrite(**rule) for rule in data["rewrites"] if rule["enabled"]],
     )
 
 

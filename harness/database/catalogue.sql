@@ -52,6 +52,10 @@ select json_build_object(
     'privileges', (select coalesce(json_object_agg(a.rolname, (
         select coalesce(json_agg(p), '[]') from unnest(array['SELECT', 'INSERT', 'UPDATE', 'DELETE', 'TRUNCATE', 'REFERENCES', 'TRIGGER']) p
         where has_table_privilege(a.oid, c.oid, p))), '{}') from api a),
+    'trusted', (select coalesce(json_object_agg(t.rolname, (
+        select coalesce(json_agg(p), '[]') from unnest(array['SELECT', 'INSERT', 'UPDATE', 'DELETE']) p
+        where has_table_privilege(t.oid, c.oid, p) or (p <> 'DELETE' and has_any_column_privilege(t.oid, c.oid, p)))), '{}')
+        from pg_roles t where t.rolname = any (%(trusted)s) and has_schema_privilege(t.oid, n.oid, 'USAGE')),
     'public', (select coalesce(json_agg(x.privilege_type), '[]') from aclexplode(c.relacl) x where x.grantee = 0),
     'columns', (select coalesce(json_agg(json_build_object(
         'name', t.attname, 'type', format_type(t.atttypid, t.atttypmod), 'not_null', t.attnotnull or y.typnotnull,
@@ -113,6 +117,11 @@ select json_build_object(
     from pg_proc f join spaces n on n.oid = f.pronamespace join pg_language l on l.oid = f.prolang where f.prokind in ('f', 'p')),
 'triggers', (select coalesce(json_agg(json_build_object('name', t.tgname, 'relation', t.tgrelid::bigint, 'function', t.tgfoid::bigint,
     'enabled', t.tgenabled, 'type', t.tgtype) order by t.tgname), '[]') from pg_trigger t where not t.tgisinternal),
+'rewrites', (select coalesce(json_agg(json_build_object('name', w.rulename, 'relation', w.ev_class::bigint,
+    'command', case w.ev_type when '1' then 'SELECT' when '2' then 'UPDATE' when '3' then 'INSERT' else 'DELETE' end,
+    'instead', w.is_instead, 'conditional', w.ev_qual <> '<>', 'enabled', w.ev_enabled <> 'D',
+    'definition', pg_get_ruledef(w.oid)) order by w.rulename), '[]')
+    from pg_rewrite w join pg_class c on c.oid = w.ev_class join spaces n on n.oid = c.relnamespace where w.rulename <> '_RETURN'),
 'sequences', (select coalesce(json_agg(json_build_object('schema', n.nspname, 'name', c.relname,
     'identity', exists (select from pg_depend d where d.objid = c.oid and d.classid = 'pg_class'::regclass and d.deptype in ('a', 'i')),
     'privileges', (select coalesce(json_object_agg(a.rolname, (select coalesce(json_agg(p), '[]') from unnest(array['SELECT', 'UPDATE', 'USAGE']) p

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -9,7 +10,7 @@ from harness.database.catalogue import Catalogue, Policy, Relation
 from harness.database.findings import Found
 from harness.database.sightings import Sighting
 
-__all__ = ["gathered", "policy_title", "without_consequences"]
+__all__ = ["at_fault", "gathered", "policy_title", "without_consequences"]
 
 _ORDER = ("foreign-read", "foreign-update", "foreign-delete", "forged-insert", "owner-reassigned")
 
@@ -123,3 +124,28 @@ def _follows(found: Found, unseen: set[str], catalogue: Catalogue) -> bool:
         if oid in catalogue.by_oid
     }
     return bool(reads & unseen)
+
+
+def at_fault(
+    catalogue: Catalogue, leaking: Iterable[Found], known: list[Found], *, closed: bool
+) -> list[Found]:
+    """Of functions that leak, those that do so by themselves; ``closed``: no table is open.
+
+    What runs with its caller's rights does no more than the tables let it.
+    """
+    return [
+        one
+        for one in leaking
+        if (closed or _definer(catalogue, one)) and not _asks_another(catalogue, one, known)
+    ]
+
+
+def _definer(catalogue: Catalogue, found: Found) -> bool:
+    return any(f.definer for f in catalogue.functions if found.object == f"function {f.title}")
+
+
+def _asks_another(catalogue: Catalogue, found: Found, known: list[Found]) -> bool:
+    """Whether a function leaks because it asks another that is found already."""
+    named = {one.object for one in known}
+    asked = [f.oid for f in catalogue.functions if found.object == f"function {f.title}"]
+    return any(f"function {f.title}" in named for f in catalogue.called(asked))

@@ -16,6 +16,7 @@ from harness.database.abilities import misplanted, unable
 from harness.database.beneath import beneath, untried
 from harness.database.blame import Judge, blamed
 from harness.database.catalogue import Catalogue, quoted, read
+from harness.database.causes import at_fault
 from harness.database.constellations import constellations
 from harness.database.copies import copies
 from harness.database.declaration import Declaration
@@ -23,6 +24,7 @@ from harness.database.findings import Found, Gap, Report, merged
 from harness.database.mates import enrolled
 from harness.database.novelties import novelties
 from harness.database.oracle import Subject, subjects
+from harness.database.overrun import overrun
 from harness.database.planted import CannotPlant, World
 from harness.database.prober import Prober
 from harness.database.prober_functions import functions
@@ -120,9 +122,7 @@ def _prove(
     closed = not any(one.proofs and one.rule != "missing-access" for one in known_bad)
     report.found += known_bad
     with _evaluated(prober, "functions"):
-        # what runs with its caller's rights does no more than the tables let it
-        leaking = (one for one in functions(prober) if closed or _definer(catalogue, one))
-        report.found += (one for one in leaking if not _follows(catalogue, one, known_bad))
+        report.found += at_fault(catalogue, functions(prober), known_bad, closed=closed)
     if closed:
         with _evaluated(prober, "triggers"):
             report.found += side_effects(prober)
@@ -191,17 +191,10 @@ def _worlds(planter: Planter, known: list[Subject], report: Report) -> dict[str,
             report.gaps.append(Gap("memberships", f"no further member can be made: {mate}"))
         else:
             worlds[mate.actor.name] = mate
-    for world in worlds.values():
-        planter.refresh(world)
+    gone = [(w, key) for name, w in worlds.items() for key in planter.refresh(w) if name in "AB"]
+    for one in overrun(planter.catalogue, gone, known):
+        if isinstance(one, Found):
+            report.found.append(one)
+        else:
+            report.gaps.append(one)
     return worlds
-
-
-def _definer(catalogue: Catalogue, found: Found) -> bool:
-    return any(f.definer for f in catalogue.functions if found.object == f"function {f.title}")
-
-
-def _follows(catalogue: Catalogue, found: Found, known: list[Found]) -> bool:
-    """Whether a function leaks because it asks another that is found already."""
-    named = {one.object for one in known}
-    asked = [f.oid for f in catalogue.functions if found.object == f"function {f.title}"]
-    return any(f"function {f.title}" in named for f in catalogue.called(asked))

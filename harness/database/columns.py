@@ -1,10 +1,10 @@
-"""What a column and a constraint are, as the catalogue has them."""
+"""What a column, a constraint and a rewrite rule are, as the catalogue has them."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["Column", "Constraint"]
+__all__ = ["Column", "Constraint", "Rewrite"]
 
 
 @dataclass(frozen=True)
@@ -42,3 +42,16 @@ class Constraint:
     target: int | None
     target_columns: list[str]
     text: str | None
+
+
+@dataclass(frozen=True)
+class Rewrite:
+    """A rewrite rule (CREATE RULE); what it does is done with the rights of its relation's owner."""
+
+    name: str
+    relation: int
+    command: str
+    instead: bool
+    conditional: bool
+    enabled: bool
+    definition: str

@@ -1,104 +1,183 @@
-"""What triggers copy: does a text that A writes turn up where somebody reads it who may not see A's row?
+"""What triggers and rules copy of a row to where others read it.
 
-In A's row nobody but A is named. What a trigger makes of it for others, it makes for everybody.
+A writes a row that others may not read, with texts that are nowhere else. Whatever they see of those texts
+afterwards, in any table or view, was copied there.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
-from harness.database.catalogue import quoted
+from harness.database import values
+from harness.database.catalogue import Column, Relation
 from harness.database.findings import Found
-from harness.database.oracle import Actor, Subject, literal
+from harness.database.oracle import Actor, Subject, literal, record
 from harness.database.planted import Planted
 from harness.database.prober import Prober
-from harness.database.rule_text import personal, rules_for
+from harness.database.prober_base import LARGE
 from harness.database.session import statement_identity
-from harness.database.side_effects import statements, trigger_functions, watched
-from harness.database.synthesise import fresh
+from harness.database.static_functions import MANAGED
+from harness.database.synthesise import plausible
+from harness.database.trigger_texts import reached, writers
 
 __all__ = ["copies"]
 
-_SHORTEST = 8
-
 
 def copies(prober: Prober) -> Iterator[Found]:
-    """Writes of A on every table that a trigger watches, and what B sees then."""
-    a, b = prober.worlds["A"].actor, prober.worlds["B"].actor
-    for subject in watched(prober):
+    """A's inserts, updates and deletes, on every table that a trigger or a rule watches."""
+    readers = [prober.worlds["B"].actor]
+    readers += [prober.anonymous] if prober.declaration.anonymous in prober.catalogue.roles else []
+    for subject in prober.subjects:
         row = prober.worlds["A"].row(subject)
-        if row is None or prober.expected(subject, b, row.data)["SELECT"]:
+        concerned = subject.relation.table and not subject.bucket and not subject.declared.copied
+        if row is not None and concerned and writers(prober.catalogue, subject.relation):
+            yield from _copied(prober, subject, row, readers)
+
+
+def _copied(prober: Prober, subject: Subject, row: Planted, readers: list[Actor]) -> Iterator[Found]:
+    owner = prober.worlds["A"].actor
+    for command, statement, written, first in _writes(prober, subject, row, owner):
+        old = _texts(prober, row.data)
+        secrets = [text for text in _texts(prober, written) if text not in old] or old
+        if not secrets:
             continue
-        for source in (_marked(prober, subject, row), row):
-            found = _of(prober, subject, source, a, b)
-            if found is not None:
-                yield found
-                break
+        for reader in readers:
+            if prober.expected(subject, reader, written)["SELECT"]:
+                continue
+            query = _look(prober, subject, reader, secrets)
+            if not query:
+                continue
+            after = prober.session.attempt(reader, query, prepare=_as(prober, owner, statement, first))
+            if not after.result:
+                continue
+            before = prober.session.attempt(reader, query, prepare=_as(prober, owner, "", first))
+            known = {title for title, _ in before.result}
+            for title, seen in after.result:
+                if title not in known and not before.sqlstate:
+                    yield _found(prober, subject, reader, command, (title, seen))
+                    return
 
 
-def _of(prober: Prober, subject: Subject, row: Planted, a: Actor, b: Actor) -> Found | None:
-    for did, statement, prepare in statements(prober, subject, row, a):
-        if (place := _turned_up(prober, b, _texts(prober, row.data), prepare, statement)) is not None:
-            return _found(prober, subject, did, place, a, b)
-    return None
+def _writes(
+    prober: Prober, subject: Subject, row: Planted, owner: Actor
+) -> Iterator[tuple[str, str, dict[str, Any], str]]:
+    """What A may do: its name, its SQL, the row that holds the texts, and what makes them first."""
+    relation = subject.relation
+    new = prober.anew(subject, row.data) | _fresh(
+        prober, subject, relation.columns_for(owner.role, "INSERT"), row
+    )
+    if (
+        prober._possible(subject, owner, "INSERT")
+        and prober.expected(subject, owner, new, new=True)["INSERT"]
+    ):
+        columns = [
+            c.sql
+            for c in relation.columns_for(owner.role, "INSERT")
+            if not c.generated and c.identity != "a" and not (c.default or "").startswith("nextval")
+        ]
+        names = ", ".join(columns)
+        yield (
+            "INSERT",
+            f"insert into {relation.sql} ({names}) select {names} from {record(relation, new)}",
+            new,
+            "",
+        )
+    may = prober.expected(subject, owner, row.data)
+    changed = _fresh(prober, subject, relation.columns_for(owner.role, "UPDATE"), row)
+    if may["UPDATE"] and changed:
+        yield "UPDATE", _changing(subject, row, changed), row.data | changed, ""
+    if may["DELETE"]:
+        texts = _fresh(prober, subject, relation.columns, row)
+        first = _changing(subject, row, texts) if texts else ""
+        yield "DELETE", f"delete from {relation.sql} where {row.match()}", row.data | texts, first
 
 
-def _marked(prober: Prober, subject: Subject, row: Planted) -> Planted:
-    """The row with a text of its own wherever it takes any text: which one is copied is not known."""
+def _changing(subject: Subject, row: Planted, texts: dict[str, str]) -> str:
+    columns = [(c, texts[c.name]) for c in subject.relation.columns if c.name in texts]
+    change = ", ".join(f"{column.sql} = {literal(text)}" for column, text in columns)
+    return f"update {subject.relation.sql} set {change} where {row.match()}"
+
+
+def _fresh(prober: Prober, subject: Subject, columns: list[Column], row: Planted) -> dict[str, str]:
+    """Texts that are nowhere else, for the columns that take any."""
     bound = {n for c in subject.relation.constraints for n in c.columns} | set(prober.links(subject))
-    free = [
-        c
-        for c in subject.relation.columns
-        if c.category == "S" and not (c.generated or c.domain or c.labels or c.length or c.name in bound)
-    ]
-    return Planted(row.relation, row.data | {c.name: fresh(prober.mark) for c in free}, row.table, row.ctid)
+    found = {}
+    for column in columns:
+        value = row.data.get(column.name)
+        if column.category != "S" or column.generated or column.labels:
+            continue
+        if (
+            isinstance(value, str)
+            and f"probe-{prober.mark}-" in value
+            and column.name not in prober.links(subject)
+        ):
+            found[column.name] = values.again(value, prober.mark)
+        elif column.name not in bound and not column.domain:
+            found[column.name] = plausible(column, prober.mark)
+    return found
 
 
 def _texts(prober: Prober, row: dict[str, Any]) -> list[str]:
-    """Texts of the row that are in no other."""
-    return [v for v in row.values() if isinstance(v, str) and prober.mark in v and len(v) >= _SHORTEST]
+    """The made-up texts in a row: what is nobody's business, unlike an id."""
+    made = re.compile(rf"probe-{re.escape(prober.mark)}-\w+")
+    found = [text for value in row.values() if isinstance(value, str) for text in made.findall(value)]
+    return list(dict.fromkeys(found))
 
 
-def _turned_up(prober: Prober, reader: Actor, texts: list[str], prepare: str, write: str) -> Subject | None:
-    """Where ``reader`` reads one of ``texts`` after the write, and did not before."""
-    places = [place for place in prober.subjects if _private(prober, place, reader)]
-    before = {place.key: _seen(prober, reader, place, texts) for place in places if texts}
-    identity = statement_identity(prober.declaration, prober.worlds["A"].actor)
-    role = f"set local role {quoted(prober.declaration.signed_in)}"
-    script = f"{identity}; {prepare}; {role}; {write}; reset role"
-    with prober.session.altered(script) as rows:
-        if rows is None or not texts:
-            return None
-        now = ((place, _seen(prober, reader, place, texts)) for place in places)
-        return next((place for place, seen in now if seen > before[place.key]), None)
+def _look(prober: Prober, subject: Subject, reader: Actor, secrets: list[str]) -> str:
+    """A query for everything else that ``reader`` sees with one of the texts in it."""
+    places = reached(prober.catalogue, subject.relation)
+    tests = " or ".join(f"strpos(to_jsonb(t)::text, {literal(text)}) > 0" for text in secrets)
+    parts = [
+        f"(select {literal(relation.title)}, to_jsonb(t)::text from {relation.sql} t where {tests} limit 1)"
+        for relation in prober.catalogue.relations
+        if (places is None or relation.oid in places) and relation.oid != subject.relation.oid
+        if _readable(prober, relation, reader)
+    ]
+    return " union all ".join(parts)
 
 
-def _private(prober: Prober, place: Subject, reader: Actor) -> bool:
-    """Whether what ``reader`` reads there is meant for them: what everybody may read is published."""
-    if place.bucket or not prober._possible(place, reader, "SELECT"):
-        return False
-    return all(map(personal, rules_for(place, prober.declaration, "SELECT", reader.role)))
+def _readable(prober: Prober, relation: Relation, reader: Actor) -> bool:
+    usage = prober.catalogue.schemas[relation.schema]["usage"]
+    whole = "SELECT" in relation.privileges.get(reader.role, ())
+    small = relation.rows <= LARGE and relation.kind in ("r", "p", "v") and not relation.parents
+    return whole and small and reader.role in usage and relation.schema not in MANAGED
 
 
-def _seen(prober: Prober, reader: Actor, place: Subject, texts: list[str]) -> int:
-    """How many rows with one of ``texts`` are seen."""
-    columns = [c.sql for c in place.relation.columns_for(reader.role, "SELECT")]
-    whole = f"concat_ws(' ', {', '.join(f'{name}::text' for name in columns)})"
-    tests = " or ".join(f"strpos({whole}, {literal(text)}) > 0" for text in texts)
-    outcome = prober.session.attempt(reader, f"select count(*) from {place.relation.sql} where {tests}")
-    return int(outcome.result[0][0]) if outcome.result else 0
+def _as(prober: Prober, actor: Actor, statement: str, first: str = "") -> str:
+    """``statement`` done by ``actor``, as one statement of whoever has full rights, who does ``first``."""
+    claims = statement_identity(prober.declaration, actor).replace("select ", "perform ", 1)
+    role = '"' + actor.role.replace('"', '""') + '"'
+    done = f"{claims}; set local role {role}; {statement}; reset role;" if statement else ""
+    return f"do $probe$ begin {first or 'null'}; {done} end $probe$"
 
 
-def _found(prober: Prober, subject: Subject, did: str, place: Subject, a: Actor, b: Actor) -> Found:
-    names = trigger_functions(prober, subject.relation, (place.relation.name.lower(),))
+def _found(prober: Prober, subject: Subject, reader: Actor, command: str, seen: tuple[str, str]) -> Found:
+    title, row = seen
+    source = subject.relation.title
+    culprit = _culprit(prober, subject.relation, title)
     return Found(
-        "trigger-escalates",
-        names[0] if names else subject.relation.title,
-        f"a trigger on {subject.relation.title} copies to {place.title} what its readers may not see",
-        "what one user writes is not copied to where others read it",
-        "-- let it write for those alone who may see the row",
-        (b.role,),
-        subject.title,
-        (f"{a.title}: {did}: {b.title} reads a text of that row in {place.title}",),
+        "copy-leaks",
+        culprit,
+        f"it copies what is written to {source} into {title}, which others read",
+        "what only some may read is copied only to where only they may read",
+        f"-- restrict who reads {title}, or let {culprit} leave it alone; or declare `copied: true`",
+        (reader.role,),
+        source,
+        (
+            f"authenticated (A): {command.lower()} of a row of {source}; then {reader.title}:"
+            f" select from {title}: saw {row[:160]}",
+        ),
     )
+
+
+def _culprit(prober: Prober, relation: Relation, target: str) -> str:
+    """The rule or the trigger's function that writes the target; else the first that writes anything."""
+    known = writers(prober.catalogue, relation)
+    table = prober.catalogue.by_title[target]
+    below = {table.oid} | prober.catalogue.reach(table)
+    names = {prober.catalogue.by_oid[oid].name for oid in below if oid in prober.catalogue.by_oid}
+    direct = [writer.title for writer in known if names & {name for _, name in writer.writes}]
+    return next(iter([*direct, *(writer.title for writer in known)]), relation.title)

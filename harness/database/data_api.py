@@ -16,11 +16,16 @@ from pathlib import Path
 
 import psycopg
 
+from harness.database.beneath import beneath, hidden_tables
 from harness.database.blame import blamed
-from harness.database.catalogue import read
-from harness.database.data_api_caller import Api, Caller
+from harness.database.catalogue import Catalogue, read
+from harness.database.causes import at_fault
+from harness.database.data_api_asker import Api
+from harness.database.data_api_caller import Caller
+from harness.database.data_api_functions import Functions
+from harness.database.data_api_views import Views
 from harness.database.declaration import Declaration
-from harness.database.findings import Gap, Report
+from harness.database.findings import Found, Gap, Report, merged
 from harness.database.footprint import Footprint, Unsafe
 from harness.database.oracle import Subject, subjects
 from harness.database.planted import CannotPlant, World
@@ -28,6 +33,7 @@ from harness.database.planting_journal import Row, Stays, listed, remove, swept,
 from harness.database.prober import Prober
 from harness.database.session import Session
 from harness.database.sightings import Sighting
+from harness.database.static_functions import MANAGED
 from harness.database.worlds import Planter
 
 __all__ = ["Api", "planted", "probe"]
@@ -58,34 +64,47 @@ def probe(
         if prober is None:
             return report
         caller = Caller(prober, api, journal)
-        sightings: list[Sighting] = []
-        for subject in prober_subjects(prober):
-            row = prober.worlds["A"].row(subject)
-            if row is None:
-                continue
-            if writes and row.found:
-                why = (
-                    "only rows that were there before fit: nothing is written to them through the Data API"
-                )
-                report.gaps.append(Gap(subject.title, why, "say `plant:` with a value that is free"))
-                continue
-            sightings += caller.writes(subject) if writes else caller.reads(subject)
-        report.probes = caller.count
-        report.gaps += [gap for gap in caller.gaps if gap not in report.gaps]
-        report.tables = len(prober_subjects(prober))
+        sightings = list(_asked(caller, report, writes=writes))
+        leaking = [] if writes else list(Functions(caller).everything())
+        report.tables = len(exposed_subjects(prober))
         with prober.session.opened():
             report.found = blamed(prober, sightings)
+        report.found += _functions(prober, leaking, report.found) + merged(caller.found)
+        report.probes, report.notes = caller.count, caller.notes
+        report.gaps += [gap for gap in caller.gaps if gap not in report.gaps]
     return report
 
 
-def prober_subjects(prober: Prober) -> list[Subject]:
-    """The declared tables that the Data API exposes."""
+def _asked(caller: Caller, report: Report, *, writes: bool) -> Iterator[Sighting]:
+    """What was seen of every table, then of every view."""
+    views = Views(caller)
+    for subject in exposed_subjects(caller.prober):
+        if not subject.relation.table:
+            yield from views.writes(subject) if writes else views.reads(subject)
+            continue
+        row = caller.prober.worlds["A"].row(subject)
+        if row is None:
+            continue
+        if writes and row.found:
+            why = "only rows that were there before fit: nothing is written to them through the Data API"
+            report.gaps.append(Gap(subject.title, why, "say `plant:` with a value that is free"))
+            continue
+        yield from caller.writes(subject) if writes else caller.reads(subject)
+
+
+def _functions(prober: Prober, leaking: list[Found], known: list[Found]) -> list[Found]:
+    """Of what was seen of functions, that for which nothing else is to blame."""
+    closed = not any(one.rule != "missing-access" for one in known)
+    missing = [one for one in leaking if one.rule == "missing-access"]
+    rest = [one for one in leaking if one.rule != "missing-access"]
+    return missing + at_fault(prober.catalogue, rest, known, closed=closed)
+
+
+def exposed_subjects(prober: Prober) -> list[Subject]:
+    """The declared tables, then the views, that the Data API exposes."""
     known = subjects(prober.catalogue, prober.declaration)
-    return [
-        s
-        for s in known
-        if s.relation.table and not s.bucket and s.relation.schema in prober.declaration.schemas
-    ]
+    exposed = [s for s in known if not s.bucket and s.relation.schema in prober.declaration.schemas]
+    return sorted(exposed, key=lambda s: not s.relation.table)
 
 
 @contextlib.contextmanager
@@ -172,7 +191,10 @@ def _plant(
     writes: bool,
 ) -> Prober:
     connection, catalogue = footprint.connection, footprint.catalogue
-    known = [s for s in subjects(catalogue, declaration) if s.relation.table and not s.bucket]
+    declared = [s for s in subjects(catalogue, declaration) if not s.bucket]
+    known = [s for s in declared if s.relation.table]
+    known += beneath(catalogue, declaration, declared)
+    known += _hidden(catalogue, declaration, [s for s in declared if s not in known], known)
     planter = Planter(connection, catalogue, mark, declaration=declaration, subjects=known)
     worlds: dict[str, World] = {}
     for name, user in zip("AB", users, strict=True):
@@ -182,11 +204,23 @@ def _plant(
         for subject in known:
             if (why := _safely(footprint, planter, worlds[name], subject, writes)) is not None:
                 gap = Gap(subject.title, f"not tried through the Data API: {why}", "say `plant:`")
-                if gap.object not in {one.object for one in report.gaps}:
+                if not subject.heir and gap.object not in {one.object for one in report.gaps}:
                     report.gaps.append(gap)
     for world in worlds.values():
         planter.refresh(world)
-    return Prober(Session(connection, declaration), catalogue, declaration, worlds, mark)
+    prober = Prober(Session(connection, declaration), catalogue, declaration, worlds, mark)
+    prober.subjects = [s for s in declared if s.relation.table]
+    return prober
+
+
+def _hidden(
+    catalogue: Catalogue, declaration: Declaration, views: list[Subject], known: list[Subject]
+) -> list[Subject]:
+    """Tables that views show, and of which nothing is declared: empty, they would prove nothing."""
+    planted = {subject.relation.oid for subject in known}
+    tables = [t for view in views for t in hidden_tables(catalogue, declaration, view.relation)]
+    found = {t.oid: t for t in tables if t.oid not in planted and t.schema not in MANAGED}
+    return [Subject(table, (), table.title) for table in found.values()]
 
 
 def _kept(footprint: Footprint, world: World, before: set[tuple[int, str]], writes: bool) -> None:

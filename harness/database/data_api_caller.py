@@ -2,59 +2,29 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import httpx
 
-from harness.database.findings import Gap
+from harness.database.catalogue import Relation
+from harness.database.data_api_answers import asked, route, rows
+from harness.database.data_api_asker import Asker
 from harness.database.oracle import Actor, Subject, literal
+from harness.database.planted import Planted
 from harness.database.planting_journal import Row, listed, there, write
-from harness.database.prober import Prober
 from harness.database.sightings import Sighting
 
-__all__ = ["Api", "Caller"]
+__all__ = ["Caller"]
 
 _CONFLICT = 409
 _NEW_ROWS = ("forged-insert", "owner-reassigned")
 
 
-@dataclass(frozen=True)
-class Api:
-    """A Data API, and two users ``a`` and ``b`` for whom ``token`` makes access tokens.
-
-    ``bad_tokens`` make tokens for a user id that the API must refuse.
-    """
-
-    client: httpx.Client
-    anon_key: str
-    service_key: str
-    a: str
-    b: str
-    token: Callable[[str], str]
-    bad_tokens: dict[str, Callable[[str], str]] = field(default_factory=dict)
-
-    def headers(self, actor: Actor) -> dict[str, str]:
-        """What identifies ``actor``."""
-        if actor.role == "service_role":
-            return {"apikey": self.service_key, "Authorization": f"Bearer {self.service_key}"}
-        if actor.user is None:
-            return {"apikey": self.anon_key}
-        return {"apikey": self.anon_key, "Authorization": f"Bearer {self.token(actor.user)}"}
-
-
 @dataclass
-class Caller:
-    """Asks the API, and says what should not have happened."""
-
-    prober: Prober
-    api: Api
-    journal: Path
-    count: int = 0
-    gaps: list[Gap] = field(default_factory=list)
+class Caller(Asker):
+    """Asks for tables, and says what should not have happened."""
 
     def reads(self, subject: Subject) -> Iterator[Sighting]:
         """Everybody, and nobody with a good token, reads A's row of ``subject``."""
@@ -63,34 +33,25 @@ class Caller:
         owner = self.prober.worlds["A"].actor
         service = Actor("service", "service_role")
         for actor in (owner, self.prober.worlds["B"].actor, self.prober.anonymous, service):
-            may = self._may(subject, actor, row.data, "SELECT")
+            may = self.may(subject, actor, row.data, "SELECT")
             if may is None:
                 continue
-            answer = self._send("GET", self._path(subject, row.data), actor, subject)
-            rows = _rows(answer)
-            if bool(rows) != may:
+            path = self._path(subject, row.data) + _granted(subject.relation, actor)
+            answer = self._send("GET", path, actor, subject)
+            seen = rows(answer)
+            if self.unknown(subject.title, answer):
+                return
+            if bool(seen) != may and (seen or not self.unset(subject, actor)):
                 yield self._sighting(
-                    "foreign-read" if rows else "missing-access",
+                    "foreign-read" if seen else "missing-access",
                     subject,
                     actor,
                     "SELECT",
                     row.data,
                     answer,
-                    len(rows),
+                    len(seen),
                 )
-        for title, make in self.api.bad_tokens.items():
-            headers = {"apikey": self.api.anon_key, "Authorization": f"Bearer {make(owner.user or '')}"}
-            answer = self._send("GET", self._path(subject, row.data), owner, subject, headers=headers)
-            if _rows(answer):
-                yield self._sighting(
-                    "foreign-read",
-                    subject,
-                    Actor(title, owner.role, owner.user),
-                    "SELECT",
-                    row.data,
-                    answer,
-                    1,
-                )
+        self.refused("GET", self._path(subject, row.data), subject.relation.schema, subject.title)
 
     def writes(self, subject: Subject) -> Iterator[Sighting]:
         """Others insert in A's name, change and delete A's row; A writes what is allowed."""
@@ -101,15 +62,25 @@ class Caller:
             yield from self._forge(subject, actor, row.data)
             yield from self._harm(subject, actor, row.data)
         new = self.prober.anew(subject, row.data)
-        if self._may(subject, owner, new, "INSERT", new=True):
-            answer = self._insert(subject, owner, new)
-            if answer is not None and not answer.is_success and answer.status_code != _CONFLICT:
+        if self.may(subject, owner, new, "INSERT", new=True) and not self.unset(subject, owner):
+            answer = self.insert(subject, owner, new)
+            if answer is not None and self._missed(subject, owner, row, new, answer):
                 yield self._sighting("missing-access", subject, owner, "INSERT", row.data, answer)
-        if self._may(subject, owner, row.data, "UPDATE") and (edit := self._edit(subject, owner, row.data)):
+        if self.may(subject, owner, row.data, "UPDATE") and (edit := self._edit(subject, owner, row.data)):
             answer = self._send("PATCH", self._path(subject, row.data), owner, subject, edit)
-            if not answer.is_success:
+            if not answer.is_success and not self.unknown(subject.title, answer):
                 yield self._sighting("missing-access", subject, owner, "UPDATE", row.data, answer)
         yield from self._give_away(subject)
+
+    def _missed(
+        self, subject: Subject, actor: Actor, row: Planted, new: dict[str, Any], answer: httpx.Response
+    ) -> bool:
+        """Whether a refused insert is missing access; a limit on how many there may be is none."""
+        if answer.is_success or answer.status_code == _CONFLICT or self.unknown(subject.title, answer):
+            return False
+        with self.prober.session.opened():
+            outcome, _ = self.prober._one_more(subject, actor, row, new)
+        return not outcome.rows
 
     def _give_away(self, subject: Subject) -> Iterator[Sighting]:
         """B makes a row of B's own A's; where that is no part of its key, by which it is found again."""
@@ -123,26 +94,39 @@ class Caller:
                 continue
             change = {name: theirs.data.get(name)}
             after = own.data | change
-            old = self._may(subject, world.actor, own.data, "UPDATE")
-            if old and self._may(subject, world.actor, after, "UPDATE", new=True):
+            old = self.may(subject, world.actor, own.data, "UPDATE")
+            if old and self.may(subject, world.actor, after, "UPDATE", new=True):
                 continue
             before = self._version(subject, own.data)
             answer = self._send("PATCH", self._path(subject, own.data), world.actor, subject, change)
             held = answer.status_code == _CONFLICT and "update or delete on" in answer.text
             if (before and self._version(subject, own.data) != before) or held:
+                came = self._row(subject.relation, own.match())
+                if came is not None and not held and came.get(name) != after[name]:
+                    continue  # a trigger gave it back
                 # held: only rows that refer to it held it back, and B can delete those first
                 yield self._sighting("owner-reassigned", subject, world.actor, "UPDATE", after, answer)
 
     def _forge(self, subject: Subject, actor: Actor, row: dict[str, Any]) -> Iterator[Sighting]:
         new = self.prober.anew(subject, row)
-        if self._may(subject, actor, new, "INSERT", new=True):
+        if self.may(subject, actor, new, "INSERT", new=True):
             return
-        answer = self._insert(subject, actor, new)
-        if answer is not None and (answer.is_success or answer.status_code == _CONFLICT):
+        answer = self.insert(subject, actor, new)
+        if answer is None or self.unknown(subject.title, answer):
+            return
+        came = self._made(subject, new) if answer.is_success else None
+        if came is not None and self.may(subject, actor, came, "INSERT", new=True):
+            return  # a trigger made it the caller's own
+        if answer.is_success or answer.status_code == _CONFLICT:
             yield self._sighting("forged-insert", subject, actor, "INSERT", new, answer)
 
-    def _insert(self, subject: Subject, actor: Actor, new: dict[str, Any]) -> httpx.Response | None:
-        """Ask for the row; it stands on the list before. Nothing, when it could not be told from others."""
+    def insert(
+        self, subject: Subject, actor: Actor, new: dict[str, Any], into: Relation | None = None
+    ) -> httpx.Response | None:
+        """Ask for the row; it stands on the list before. Nothing, when it could not be told from others.
+
+        ``into``: the table where it will be, when the subject is a view.
+        """
         allowed = {
             c.name
             for c in subject.relation.columns_for(actor.role, "INSERT")
@@ -150,17 +134,28 @@ class Caller:
         }
         allowed = allowed or {c.name for c in subject.relation.columns if not c.generated}
         sent = {k: v for k, v in new.items() if k in allowed}
-        if (row := self._recognised(subject, sent)) is None:
-            why = "a row inserted through the Data API could not be told from others: not tried"
-            if (gap := Gap(subject.title, why, "say `plant:` with {mark} in a column")) not in self.gaps:
-                self.gaps.append(gap)
+        if (row := self._recognised(into or subject.relation, sent)) is None:
+            self.note(subject.title, "inserts (the row could not be told from others: say `plant:`)")
             return None
         write(self.journal, [*listed(self.journal), row])
-        return self._send("POST", f"/rest/v1/{subject.relation.name}", actor, subject, sent)
+        return self._send("POST", route(subject.relation), actor, subject, sent)
 
-    def _recognised(self, subject: Subject, sent: dict[str, Any]) -> Row | None:
+    def _made(self, subject: Subject, new: dict[str, Any]) -> dict[str, Any] | None:
+        """The row that came of ``new``, where its key tells."""
+        keys = [c for name in subject.relation.key if (c := subject.relation.column(name))]
+        if not keys or any(new.get(c.name) is None or c.base != "uuid" for c in keys):
+            rows_ = [name for name, v in new.items() if isinstance(v, str) and self.prober.mark in v]
+            keys = [c for name in rows_ if (c := subject.relation.column(name))]
+        match = " and ".join(f"{c.sql} = {literal(new[c.name])}" for c in keys)
+        return self._row(subject.relation, match) if match else None
+
+    def _row(self, relation: Relation, match: str) -> dict[str, Any] | None:
+        query = f"select to_jsonb(t) from {relation.sql} t where {match} limit 2"
+        found = self.prober.session.connection.execute(query.encode()).fetchall()
+        return dict(found[0][0]) if len(found) == 1 else None
+
+    def _recognised(self, relation: Relation, sent: dict[str, Any]) -> Row | None:
         """What will be true of the new row alone: made-up values in it, or the id of a planted user."""
-        relation = subject.relation
         users = {world.user for world in self.prober.worlds.values()}
         ours = []
         for name, value in sent.items():
@@ -179,7 +174,7 @@ class Caller:
 
     def _harm(self, subject: Subject, actor: Actor, row: dict[str, Any]) -> Iterator[Sighting]:
         for method, command in (("PATCH", "UPDATE"), ("DELETE", "DELETE")):
-            if self._may(subject, actor, row, command):
+            if self.may(subject, actor, row, command):
                 continue
             edit = self._edit(subject, actor, row) if method == "PATCH" else None
             if method == "PATCH" and edit is None:
@@ -201,44 +196,16 @@ class Caller:
         found = self.prober.session.connection.execute(query.encode()).fetchone()
         return str(found[0]) if found else ""
 
-    def _may(
-        self, subject: Subject, actor: Actor, row: dict[str, Any], command: str, *, new: bool = False
-    ) -> bool | None:
-        if actor.role == "service_role":
-            held = subject.relation.privileges
-            return None if not held else True
-        with self.prober.session.opened():
-            return self.prober.expected(subject, actor, row, new=new)[command]
-
     def _path(self, subject: Subject, row: dict[str, Any]) -> str:
         query = httpx.QueryParams({name: f"eq.{row.get(name)}" for name in subject.relation.key})
-        return f"/rest/v1/{subject.relation.name}?{query}"
+        return f"{route(subject.relation)}?{query}"
 
     def _send(
-        self,
-        method: str,
-        path: str,
-        actor: Actor,
-        subject: Subject,
-        body: Any = None,
-        headers: dict[str, str] | None = None,
+        self, method: str, path: str, actor: Actor, subject: Subject, body: Any = None
     ) -> httpx.Response:
-        self.count += 1
-        profile = "Accept-Profile" if method == "GET" else "Content-Profile"
-        sent = {
-            **(headers or self.api.headers(actor)),
-            "Prefer": "return=minimal",
-            profile: subject.relation.schema,
-        }
-        content = None if body is None else json.dumps(body)
-        if content is not None:
-            sent["Content-Type"] = "application/json"
-        answer = self.api.client.request(method, path, headers=sent, content=content)
-        if answer.is_server_error:
-            why = f"the Data API answered {method} with HTTP {answer.status_code}: that denies nothing"
-            if (gap := Gap(subject.title, why, "see its log")) not in self.gaps:
-                self.gaps.append(gap)
-        return answer
+        return self.send(
+            method, path, self.api.headers(actor), subject.relation.schema, subject.title, body
+        )
 
     def _sighting(
         self,
@@ -248,16 +215,18 @@ class Caller:
         command: str,
         row: dict[str, Any],
         answer: httpx.Response,
-        rows: int = 0,
+        seen: int = 0,
     ) -> Sighting:
-        request = answer.request
-        did = f"{request.method} {request.url.raw_path.decode()[:120]}"
+        request, did = answer.request, asked(answer)
         saw = f"HTTP {answer.status_code}" + (
-            f", {rows} rows" if request.method == "GET" else f" {answer.text[:120]}".rstrip()
+            f", {seen} rows" if request.method == "GET" else f" {answer.text[:120]}".rstrip()
         )
         return Sighting(kind, subject, actor, command, row, did, saw, row if kind in _NEW_ROWS else None)
 
 
-def _rows(answer: httpx.Response) -> list[Any]:
-    found = answer.json() if answer.status_code == 200 else []
-    return found if isinstance(found, list) else []
+def _granted(relation: Relation, actor: Actor) -> str:
+    """What to ask for, where not every column is granted."""
+    names = [column.name for column in relation.columns_for(actor.role, "SELECT")]
+    if not names or len(names) == len(relation.columns):
+        return ""
+    return "&" + str(httpx.QueryParams({"select": ",".join(names)}))

@@ -113,6 +113,8 @@ class Table(Strict):
     """Values for rows that are planted, by column; {user}, {mark} and {number} are replaced."""
     rls: bool = True
     """Whether row level security is on; only a table that no caller holds a privilege on may do without."""
+    copied: bool = False
+    """Whether triggers and rules may copy what is written to it to where others read it."""
     replicated: bool = False
     """Whether a publication may carry it although its readers are restricted."""
 

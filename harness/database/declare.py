@@ -15,11 +15,14 @@ import psycopg
 import yaml
 
 from harness.database import static_grants, static_relations, static_roles
-from harness.database.beneath import hidden_tables
 from harness.database.catalogue import COMMANDS, Catalogue, Policy, Relation, read
 from harness.database.check import Options, check_connection
 from harness.database.declaration import Declaration, parse
+from harness.database.declare_members import narrower_buckets, narrower_tables
 from harness.database.declare_rules import rules_of
+from harness.database.declare_tried import Part, settle
+from harness.database.declare_views import named_columns, narrower_views, unsaid, widest
+from harness.database.findings import Report
 from harness.database.static_functions import MANAGED
 from harness.errors import ConfigurationError, Problem
 
@@ -29,7 +32,6 @@ _HEAD = """\
 # Written by `harness db declare` from what the database allows: it says what is, not what is meant.
 # Read every rule; take out what nobody should have; docs/database-checks.md describes the keys.
 """
-_CALLER = r"\(*\s*(?:SELECT\s+)?auth\.uid\(\)(?:\s+AS\s+uid\))?\)*(?:::text)?"
 
 
 def declared_text(dsn: str, schemas: tuple[str, ...] = ()) -> str:
@@ -48,14 +50,41 @@ def declared_text(dsn: str, schemas: tuple[str, ...] = ()) -> str:
             raise ConfigurationError([Problem("--schema", what, f"there are: {there}")], title="declare")
         connection.rollback()
         extra = [role for role in catalogue.api_roles if role not in base.callers]
-        data = _declared(catalogue, base.model_copy(update={"roles": tuple(extra)}))
-        for attempt in ("unlocked_by", "reveals"):
-            report = check_connection(connection, parse(_text(data)), Options())
+        base = base.model_copy(update={"roles": tuple(extra)})
+        data = _declared(catalogue, base)
+
+        def tried(attempted: dict[str, Any]) -> Report:
+            report = check_connection(connection, parse(_text(attempted)), Options())
             connection.rollback()
-            _opened(
-                catalogue, data, [f.object for f in report.found if f.rule == "function-leaks"], attempt
-            )
-    return _text(data, _beneath(catalogue, base, data))
+            return report
+
+        for attempt in ("unlocked_by", "reveals"):
+            leaking = [f.object for f in tried(data).found if f.rule == "function-leaks"]
+            _opened(catalogue, data, leaking, attempt)
+        settle(data, _candidates(catalogue, base, data), tried)
+        named_columns(base, catalogue, data)
+    return _text(data, unsaid(catalogue, base, data))
+
+
+def _candidates(
+    catalogue: Catalogue, base: Declaration, data: dict[str, Any]
+) -> dict[Part, list[dict[str, Any]]]:
+    found: dict[Part, list[dict[str, Any]]] = {}
+    for title, entries in narrower_views(catalogue, base, data):
+        found["tables", title] = entries
+    plain = {
+        title: _table(catalogue, base, catalogue.by_title[title], plainly=True)
+        for title in data.get("tables", {})
+        if catalogue.by_title[title].table
+    }
+    for title, entry in plain.items():
+        if entry != data["tables"][title]:
+            found["tables", title] = [entry]
+    for title, entry in narrower_tables({**data, "tables": plain}):
+        found["tables", title] = [entry, *found.get(("tables", title), [])]
+    for bucket, entry in narrower_buckets(data):
+        found.setdefault(("buckets", bucket), []).append(entry)
+    return found
 
 
 def _opened(catalogue: Catalogue, data: dict[str, Any], leaking: list[str], attempt: str) -> None:
@@ -78,17 +107,6 @@ def _opened(catalogue: Catalogue, data: dict[str, Any], leaking: list[str], atte
         elif attempt == "reveals":
             entry.pop("unlocked_by", None)
             entry["reveals"] = "anything"
-
-
-def _beneath(catalogue: Catalogue, base: Declaration, data: dict[str, Any]) -> str:
-    """A word about views over tables that no exposed schema has: whose rows they show, they do not say."""
-    known = base.model_copy(update={"tables": dict.fromkeys(data.get("tables", {}))})
-    lines = []
-    views = [r for r in catalogue.relations if r.kind == "v" and r.title in data.get("tables", {})]
-    for relation in views:
-        if hidden := ", ".join(t.title for t in hidden_tables(catalogue, known, relation)):
-            lines.append(f"# {relation.title} shows rows of {hidden}: say whose (who: owner, by: …)\n")
-    return "".join(lines)
 
 
 def _text(data: dict[str, Any], more: str = "") -> str:
@@ -177,10 +195,12 @@ def _memberships(catalogue: Catalogue, base: Declaration) -> Iterator[tuple[str,
                 break
 
 
-def _table(catalogue: Catalogue, base: Declaration, relation: Relation) -> dict[str, Any]:
+def _table(
+    catalogue: Catalogue, base: Declaration, relation: Relation, *, plainly: bool = False
+) -> dict[str, Any]:
     held = static_relations.held(relation, catalogue)
     if not relation.table:
-        return _view(base, relation, held)
+        return widest(base, catalogue, relation)
     found: dict[str, Any] = {}
     if not relation.rls:
         if not held:
@@ -192,31 +212,13 @@ def _table(catalogue: Catalogue, base: Declaration, relation: Relation) -> dict[
             if only_reads and base.anonymous in open_to
             else {"service_only": True}
         )
-    rules = list(rules_of(catalogue, base, relation, catalogue.policies_of(relation)))
+    policies = catalogue.policies_of(relation)
+    rules = list(rules_of(catalogue, base, relation, policies, plainly=plainly))
     if not rules:
         return {"service_only": True}
     found["rules"] = rules
     if columns := _columns(relation, held):
         found["columns"] = columns
-    return found
-
-
-def _view(base: Declaration, relation: Relation, held: dict[str, list[str]]) -> dict[str, Any]:
-    rules = []
-    readers = [role for role, privileges in held.items() if "SELECT" in privileges]
-    for role in readers:
-        who = {base.anonymous: "anyone", base.signed_in: "signed-in"}.get(role, role)
-        if who == "anyone" or base.anonymous not in readers:
-            rules.append({"who": who, "may": ["select"]})
-    if rules and rules[0]["who"] == "anyone":
-        rules = rules[:1]
-    for role, privileges in held.items():  # what may be written through it
-        who = {base.signed_in: "signed-in"}.get(role, role)
-        if may := [c.lower() for c in COMMANDS if c != "SELECT" and c in privileges and relation.updatable]:
-            rules.append({"who": who, "may": may})
-    found: dict[str, Any] = {"rules": rules} if rules else {"service_only": True}
-    if relation.kind == "v" and not relation.invoker and rules:
-        found["rights"] = "owner"
     return found
 
 

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from harness.database.catalogue import COMMANDS, Catalogue, Policy, Relation, quoted
 from harness.database.declaration import Declaration
+from harness.database.declare_subqueries import seen_by
 from harness.database.expressions import bare, calls, split
 from harness.database.static_functions import MANAGED
 
 __all__ = ["rules_of"]
 
 _CALLER = r"\(*\s*(?:SELECT\s+)?auth\.uid\(\)(?:\s+AS\s+uid\))?\)*(?:::text)?"
+_DEPTH = 4
 
 
 def rules_of(
@@ -22,8 +25,14 @@ def rules_of(
     relation: Relation,
     policies: list[Policy],
     bucket: str | None = None,
+    *,
+    plainly: bool = False,
 ) -> Iterator[dict[str, Any]]:
-    """What permissive policies let through, narrowed by restrictive ones; alike rules are one."""
+    """What permissive policies let through, narrowed by restrictive ones; alike rules are one.
+
+    ``plainly``: with their subqueries as they stand, although those see what the caller may see.
+    """
+    written = _Writer(catalogue, plainly)
     kept: dict[str, dict[str, Any]] = {}
     for policy in policies:
         for who in _whos(base, policy) if policy.permissive else ():
@@ -32,9 +41,9 @@ def rules_of(
                 if not relation.allows(role, command):
                     if who != "anyone" or not relation.allows(base.signed_in, command):
                         continue
-                    rule = _rule(catalogue, base, relation, policy, policies, command, "signed-in", bucket)
+                    rule = _rule(written, base, relation, policy, policies, command, "signed-in", bucket)
                 else:
-                    rule = _rule(catalogue, base, relation, policy, policies, command, who, bucket)
+                    rule = _rule(written, base, relation, policy, policies, command, who, bucket)
                 key = str(sorted(rule.items()))
                 entry = kept.setdefault(key, rule | {"may": []})
                 if command.lower() not in entry["may"]:
@@ -44,13 +53,41 @@ def rules_of(
 
 def _whos(base: Declaration, policy: Policy) -> list[str]:
     applies = set(policy.applies)
-    found = ["anyone"] if base.anonymous in applies else ["signed-in"] if base.signed_in in applies else []
+    found = ["signed-in"] if base.signed_in in applies else []
+    if base.anonymous in applies:  # anyone: the declared roles too
+        found = [base.anonymous, *found] if set(base.roles) - applies else ["anyone"]
     others = applies - {base.anonymous, base.signed_in}
     return found + ([] if found == ["anyone"] and "public" in policy.roles else sorted(others))
 
 
+@dataclass(frozen=True)
+class _Writer:
+    """Writes policies' expressions as conditions that say everything themselves."""
+
+    catalogue: Catalogue
+    plainly: bool
+
+    def condition(self, relation: Relation, role: str, texts: list[str]) -> str | None:
+        """All of ``texts``, helper functions and what ``role`` sees of other tables written out."""
+        parts = [self._of(relation, role, " ".join(text.split())) for text in texts]
+        parts = [part for part in parts if bare(part).lower() != "true"]
+        return " AND ".join(parts) or None
+
+    def _of(self, relation: Relation, role: str, text: str) -> str:
+        if self.plainly:
+            return self._inlined(relation, text)
+        return seen_by(self.catalogue, role, relation, text, self._inlined)
+
+    def _inlined(self, relation: Relation, text: str) -> str:
+        for _ in range(_DEPTH):  # helpers call helpers
+            if (inlined := _inlined(self.catalogue, relation, text)) == text:
+                break
+            text = inlined
+        return text
+
+
 def _rule(
-    catalogue: Catalogue,
+    written: _Writer,
     base: Declaration,
     relation: Relation,
     policy: Policy,
@@ -63,8 +100,8 @@ def _rule(
     narrower = [p for p in policies if not p.permissive and p.concerns(role, command)]
     old = [policy.using or "true", *(p.using or "true" for p in narrower)]
     new = [policy.new_rows or "true", *(p.new_rows or "true" for p in narrower)]
-    before = _condition(catalogue, relation, old)
-    after = _condition(catalogue, relation, new)
+    before = written.condition(relation, role, old)
+    after = written.condition(relation, role, new)
     if command == "INSERT":
         before = after
     owner, before = _owner(relation, before, bucket)
@@ -86,12 +123,6 @@ def _test(column: str | None, bucket: str | None) -> str:
         if column == "folder" and bucket
         else f"{quoted(column or '')}::text = auth.uid()::text"
     )
-
-
-def _condition(catalogue: Catalogue, relation: Relation, texts: list[str]) -> str | None:
-    parts = [_inlined(catalogue, relation, " ".join(text.split())) for text in texts]
-    parts = [part for part in parts if bare(part).lower() != "true"]
-    return " AND ".join(parts) or None
 
 
 def _owner(relation: Relation, text: str | None, bucket: str | None) -> tuple[str | None, str | None]:

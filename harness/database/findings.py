@@ -75,6 +75,8 @@ class Report:
     tables: int = 0
     probes: int = 0
     writes: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    """What was tried in one way alone, and why: it is counted in no other."""
 
     @property
     def holds(self) -> bool:

@@ -104,7 +104,17 @@ def _removed(connection: psycopg.Connection[Any], row: Row, echo: Echo | None) -
         return None  # the table itself is gone
     except psycopg.Error as error:
         raise_if_lost(error)
-        return Stays(row, (error.diag.message_primary or str(error)).strip())
+        why = (error.diag.message_primary or str(error)).strip()
+        return Stays(row, why) if _still(connection, row) else None
+
+
+def _still(connection: psycopg.Connection[Any], row: Row) -> bool:
+    """Whether the row is there after all: a trigger may refuse to remove what is gone already."""
+    try:
+        return there(connection, row)
+    except psycopg.Error as error:
+        raise_if_lost(error)
+        return True
 
 
 def swept(dsn: str, journal: Path, echo: Echo | None = None) -> Swept:

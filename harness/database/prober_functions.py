@@ -21,7 +21,7 @@ from harness.database.session import Outcome
 from harness.database.variants import shown, statement
 from harness.database.wishes import wishes
 
-__all__ = ["Privacy", "functions", "privacy"]
+__all__ = ["Privacy", "concerned", "functions", "gave", "leak", "privacy", "secrets_of", "watching"]
 
 _ROWS = 50
 _MOST_STATES = 10
@@ -39,6 +39,8 @@ class Privacy:
     """Texts that must not come out."""
     hidden: list[Planted]
     """Rows that the caller may not read."""
+    fixed: list[Planted]
+    """Rows that the caller may not change."""
     watch: str
     """A query whose one row changes when something does that the caller may not change."""
     before: list[Any]
@@ -46,18 +48,12 @@ class Privacy:
 
 def functions(prober: Prober) -> Iterator[Found]:
     """Call every declared function that is to keep to its caller's own, with A's ids, as everybody else."""
-    concerned = [
-        (function, rule)
-        for function in prober.catalogue.functions
-        if (rule := prober.declaration.functions.get(function.title)) is not None
-        and rule.reveals != "anything"
-        and function.kind == "f"
-    ]
-    if not concerned:
+    known = concerned(prober)
+    if not known:
         return
     views = [privacy(prober, actor) for actor in _callers(prober)]
-    for function, rule in concerned:
-        secret = _secrets(prober, rule)
+    for function, rule in known:
+        secret = secrets_of(prober, rule)
         for view in views:
             if view.actor.role in function.executors:
                 found = _called(prober, function, view, secret)
@@ -65,6 +61,17 @@ def functions(prober: Prober) -> Iterator[Found]:
                     yield found
         if function.definer and prober.worlds["B"].actor.role in function.executors:
             yield from _in_states(prober, function, secret)
+
+
+def concerned(prober: Prober) -> list[tuple[Function, FunctionRule]]:
+    """The declared functions that keep to what is their caller's own."""
+    return [
+        (function, rule)
+        for function in prober.catalogue.functions
+        if (rule := prober.declaration.functions.get(function.title)) is not None
+        and rule.reveals != "anything"
+        and function.kind == "f"
+    ]
 
 
 def _in_states(prober: Prober, function: Function, secret: set[str]) -> Iterator[Found]:
@@ -119,8 +126,8 @@ def privacy(prober: Prober, actor: Actor) -> Privacy:
         if not (may.get("UPDATE") or may.get("DELETE")):
             fixed.append(planted)
     mine = [mark for mark in foreign_marks(prober, actor) if mark not in allowed]
-    watch = _watch(prober, actor, fixed)
-    return Privacy(actor, mine, hidden, watch, prober.session.inside(actor, watch))
+    watch = watching(prober, actor, fixed)
+    return Privacy(actor, mine, hidden, fixed, watch, prober.session.inside(actor, watch))
 
 
 def _texts(value: Any) -> Iterator[Any]:
@@ -134,13 +141,21 @@ def _texts(value: Any) -> Iterator[Any]:
         yield value
 
 
-def _watch(prober: Prober, actor: Actor, rows: list[Planted]) -> str:
+def watching(prober: Prober, actor: Actor, rows: list[Planted], within: set[int] | None = None) -> str:
+    """A query whose one row changes when one of ``rows`` does, or rows in A's name come to be.
+
+    ``within``: only what happens in these relations, by their oid.
+    """
     parts = []
     for planted in rows:
         relation = planted.relation
+        if within is not None and relation.oid not in within:
+            continue
         parts.append(f"(select md5(to_jsonb(t.*)::text) from {relation.sql} t where {planted.match()})")
     user = prober.worlds["A"].user
     for subject in prober.subjects:
+        if within is not None and subject.relation.oid not in within:
+            continue
         for rule in subject.rules:
             if rule.who == "owner" and rule.by and "insert" in rule.may and not subject.bucket:
                 column = subject.relation.column(rule.by)
@@ -149,6 +164,8 @@ def _watch(prober: Prober, actor: Actor, rows: list[Planted]) -> str:
                     parts.append(f"(select count(*) from {subject.relation.sql} where {where})")
     for membership in prober.declaration.memberships.values():
         found = prober.catalogue.by_title.get(membership.table)
+        if found is not None and within is not None and found.oid not in within:
+            continue
         there = prober.worlds["A"].rows.get((found.oid, "")) if found else None
         columns = [found.column(n) for n in (membership.group, membership.user)] if found else []
         if found is not None and there is not None and all(columns):
@@ -189,7 +206,7 @@ def _together(
     found = [
         given
         for given, row in zip(ways, outcome.result, strict=True)
-        if _gave(Outcome(result=[row]), view, given)
+        if gave(Outcome(result=[row]), view, given)
     ]
     if found:
         return found
@@ -214,18 +231,19 @@ def _one_by_one(prober: Prober, function: Function, view: Privacy, ways: list[li
             return None
         if outcome.sqlstate:
             if told := _told(outcome, view, given):
-                return _found(function, view.actor, told, call)
+                return leak(function, view.actor, told, call)
             continue
-        if what := _gave(outcome, view, given):
-            return _found(function, view.actor, what, call)
+        if what := gave(outcome, view, given):
+            return leak(function, view.actor, what, call)
         if function.definer and compared < _MOST_COMPARED and _tells(outcome):
             compared += 1
             if _depends(prober, function, view, query, outcome):
-                return _found(function, view.actor, "what it answers depends on rows of user A", call)
+                return leak(function, view.actor, "what it answers depends on rows of user A", call)
     return None
 
 
-def _gave(outcome: Outcome, view: Privacy, given: list[str]) -> str:
+def gave(outcome: Outcome, view: Privacy, given: list[str]) -> str:
+    """What a call gave away or changed of A's that was not among its arguments; else nothing."""
     text = json.dumps(outcome.result, default=str)
     seen = next((m for m in view.marks if m in text and not any(m in argument for argument in given)), None)
     if seen:
@@ -286,7 +304,8 @@ def _undone(rows: list[Planted], *, gone: bool) -> str:
     return f"do $probe$ begin {' '.join(parts)} end $probe$"
 
 
-def _found(function: Function, actor: Actor, what: str, call: str) -> Found:
+def leak(function: Function, actor: Actor, what: str, call: str) -> Found:
+    """The finding that a call comes to."""
     return Found(
         "function-leaks",
         f"function {function.title}",
@@ -298,7 +317,7 @@ def _found(function: Function, actor: Actor, what: str, call: str) -> Found:
     )
 
 
-def _secrets(prober: Prober, rule: FunctionRule) -> set[str]:
+def secrets_of(prober: Prober, rule: FunctionRule) -> set[str]:
     """A's tokens: whoever has one may open what it unlocks, so nobody is given one here."""
     found = set()
     for planted in prober.worlds["A"].rows.values():

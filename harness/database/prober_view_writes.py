@@ -15,7 +15,7 @@ from harness.database.prober_views import view
 from harness.database.sightings import Sighting
 from harness.database.wishes import wishes
 
-__all__ = ["through", "widened"]
+__all__ = ["settable", "through", "widened"]
 
 _MOST = 12
 
@@ -64,7 +64,7 @@ def through(prober: Prober, subject: Subject) -> Iterator[Sighting]:
             yield from _change(prober, subject, below, actor, shared, row)
 
 
-def _free(column: Column, below: Relation) -> bool:
+def settable(column: Column, below: Relation) -> bool:
     """Whether one may give the column a value."""
     real = below.column(column.name)
     made = real is None or real.generated or real.identity or (real.default or "").startswith("nextval")
@@ -81,7 +81,7 @@ def _insert(
 ) -> Iterator[Sighting]:
     relation = subject.relation
     granted = {c.name for c in relation.columns_for(actor.role, "INSERT")}
-    columns = [c for c in shared if c.name in granted and _free(c, below.relation)]
+    columns = [c for c in shared if c.name in granted and settable(c, below.relation)]
     new = dict(row)
     for name in below.relation.key:
         if name in new and isinstance(new[name], str) and len(new[name]) == 36:
@@ -132,7 +132,7 @@ def _change(
     free = [
         c
         for c in granted
-        if _free(c, below.relation) and c.category == "S" and c.name not in below.relation.key
+        if settable(c, below.relation) and c.category == "S" and c.name not in below.relation.key
     ]
     statements = []
     if free and not may["UPDATE"] and prober._possible(subject, actor, "UPDATE"):

@@ -48,6 +48,8 @@ def _patterns(one: Found) -> list[re.Pattern[str]]:
     policy = re.match(r'policy "(.+)" on (.+)$', one.object)
     if policy:
         found.append(rf"\b(create|alter)\s+policy\s+{_name(policy[1])}\s+on\s+{_title(policy[2])}")
+    elif rule := re.match(r'rule "(.+)" on (.+)$', one.object):
+        found.append(rf"\brule\s+{_name(rule[1])}\s+as\s+on\s+\w+\s+to\s+{_title(rule[2])}")
     elif one.object.startswith("function "):
         title = one.object.removeprefix("function ").partition("(")[0]
         found.append(rf"\b(function|procedure)\s+{_title(title)}\s*\(")
@@ -131,5 +133,6 @@ def write_json(report: Report, path: Path) -> None:
         "tables": report.tables,
         "probes": report.probes,
         "writes": report.writes,
+        "notes": report.notes,
     }
     path.write_text(redact(json.dumps(data, indent=2)) + "\n", encoding="utf-8")

@@ -7,52 +7,63 @@ from typing import Any
 
 from harness.database.catalogue import Relation
 from harness.database.findings import Found
-from harness.database.oracle import Actor, Subject, record
+from harness.database.oracle import Actor, Subject, literal, record
 from harness.database.parts import standing_in
 from harness.database.planted import Planted
 from harness.database.prober import Prober
-from harness.database.prober_functions import privacy
+from harness.database.prober_functions import privacy, watching
+from harness.database.rewrites import rewrite_title, rules_of
+from harness.database.synthesise import plausible
+from harness.database.trigger_texts import reached, writers
 
-__all__ = ["side_effects", "statements", "trigger_functions", "watched"]
+__all__ = ["side_effects"]
 
 _MOST = 12
 
 
 def side_effects(prober: Prober) -> Iterator[Found]:
     """Writes of rows of their own by somebody else, on every table that a trigger watches."""
-    concerned = watched(prober)
+    watched = {t["relation"] for t in prober.catalogue.triggers if t["enabled"] != "D"}
+    watched |= {rule.relation for rule in prober.catalogue.rewrites}
+    concerned = [
+        s for s in prober.subjects if s.relation.oid in watched and not s.bucket and s.relation.table
+    ]
     actors = [w.actor for name, w in prober.worlds.items() if name == "B" or name.startswith("member of ")]
     for actor in actors if concerned else ():
-        watch = privacy(prober, actor)
+        all_of_it = privacy(prober, actor)
         for subject in concerned:
             row = prober.worlds["A"].row(subject)
-            if row is not None:
-                yield from _writes(prober, subject, row, actor, watch.watch, watch.before)
-
-
-def watched(prober: Prober) -> list[Subject]:
-    """The tables that a trigger watches."""
-    oids = {t["relation"] for t in prober.catalogue.triggers if t["enabled"] != "D"}
-    return [s for s in prober.subjects if s.relation.oid in oids and not s.bucket and s.relation.table]
+            places = reached(prober.catalogue, subject.relation)
+            if row is None or places == set():
+                continue
+            watch, before = all_of_it.watch, all_of_it.before
+            if places is not None:
+                watch = watching(prober, actor, all_of_it.fixed, places)
+                before = prober.session.inside(actor, watch)
+            yield from _writes(prober, subject, row, actor, watch, before)
 
 
 def _writes(
     prober: Prober, subject: Subject, row: Planted, actor: Actor, watch: str, before: list[Any]
 ) -> Iterator[Found]:
-    for did, statement, prepare in statements(prober, subject, row, actor):
-        outcome = prober.session.attempt(actor, statement, watch, prepare)
+    marked = _marked(prober, subject)
+    if marked:
+        outcome = prober.session.attempt(actor, "select 1", watch, _both(marked, "select 1"))
+        before = outcome.seen[0] if outcome.seen else before
+    for did, statement, prepare in _statements(prober, subject, row, actor):
+        outcome = prober.session.attempt(actor, statement, watch, _both(marked, prepare))
         # nothing refers to a row that was just made: what could not be deleted is another's
         referred = outcome.sqlstate == "23503" and outcome.message.startswith("update or delete on")
         reached = did.startswith("delete") and referred
         changed = bool(outcome.rows and outcome.seen) and list(outcome.seen[0])[:-1] != list(before)[:-1]
         if not reached and (outcome.sqlstate or not changed):
             continue
-        names = trigger_functions(prober, subject.relation)
-        culprit = names[0] if names else subject.relation.title
+        rule, culprit = _culprit(prober, subject.relation, did)
+        kind = "rule" if rule == "rule-escalates" else "trigger"
         yield Found(
-            "trigger-escalates",
+            rule,
             culprit,
-            f"a trigger on {subject.relation.title} changes rows of others",
+            f"a {kind} on {subject.relation.title} changes rows of others",
             "what callers write changes nothing that they may not change",
             "-- let it look at whose rows it changes",
             (actor.role,),
@@ -62,21 +73,57 @@ def _writes(
         return
 
 
-def trigger_functions(
-    prober: Prober, relation: Relation, words: tuple[str, ...] = ("update ", "delete ")
-) -> list[str]:
-    """Functions of its triggers, those that write in one of these ways first."""
+def _marked(prober: Prober, subject: Subject) -> list[str]:
+    """SQL that makes A's rows, which triggers and rules change, other than those left them when planted."""
+    found: list[str] = []
+    known = writers(prober.catalogue, subject.relation)
+    for planted in prober.worlds["A"].rows.values() if known else ():
+        relation = planted.relation
+        bound = {n for c in relation.constraints for n in c.columns}
+        column = next(
+            (c for c in relation.columns if c.category == "S" and c.name not in bound and not c.generated),
+            None,
+        )
+        if column is None or planted.found or relation.oid == subject.relation.oid:
+            continue
+        if any(writer.does("update", relation) for writer in known):
+            value = literal(plausible(column, prober.mark))
+            found.append(f"update {relation.sql} set {column.sql} = {value} where {planted.match()}")
+    return found
+
+
+def _both(marked: list[str], prepare: str) -> str:
+    """Everything that must be there before, as one statement."""
+    if not marked:
+        return prepare
+    parts = [f"begin {change}; exception when others then null; end;" for change in marked]
+    last = "" if prepare == "select 1" else f"{prepare};"
+    return f"do $probe$ begin {' '.join(parts)} {last} end $probe$"
+
+
+def _culprit(prober: Prober, relation: Relation, did: str) -> tuple[str, str]:
+    """Who did it: a rule that writes by itself, else a trigger's function."""
+    command = did.partition(" ")[0].upper()
+    for rule in rules_of(prober.catalogue, relation, command):
+        if not rule.definition.rstrip().rstrip(";").endswith("NOTHING"):
+            return "rule-escalates", rewrite_title(rule, relation)
+    names = _triggers(prober, relation)
+    return "trigger-escalates", names[0] if names else relation.title
+
+
+def _triggers(prober: Prober, relation: Relation) -> list[str]:
+    """Functions of its triggers, those that write themselves first."""
     found = [
         function
         for trigger in prober.catalogue.triggers
         if trigger["relation"] == relation.oid and trigger["enabled"] != "D"
         if (function := prober.catalogue.function_by_oid.get(trigger["function"])) is not None
     ]
-    found.sort(key=lambda f: not any(word in f.body.lower() for word in words))
+    found.sort(key=lambda f: not any(word in f.body.lower() for word in ("update ", "delete ")))
     return [f"function {function.title}" for function in found]
 
 
-def statements(
+def _statements(
     prober: Prober, subject: Subject, row: Planted, actor: Actor
 ) -> Iterator[tuple[str, str, str]]:
     """What is done, its SQL, and what must be there before: writes of rows that are the actor's own."""

@@ -15,6 +15,8 @@ from harness.database import (
 from harness.database.catalogue import Catalogue
 from harness.database.declaration import Declaration
 from harness.database.findings import Found
+from harness.database.rewrites import static_rules
+from harness.database.static_trusted import trusted
 
 __all__ = ["RULES", "findings"]
 
@@ -26,6 +28,8 @@ RULES: tuple[StaticRule, ...] = (
     static_relations.row_security,
     static_grants.grants,
     static_grants.lacking,
+    trusted,
+    static_rules,
     static_relations.views,
     static_relations.unprotected,
     static_trust.policies,

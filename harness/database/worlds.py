@@ -205,13 +205,17 @@ class Planter(RowMaker):
         world.rows[relation.oid, ""] = planted
         return planted
 
-    def refresh(self, world: World) -> None:
-        """Look every row up again: triggers of later rows may have changed it."""
-        for planted in world.rows.values():
+    def refresh(self, world: World) -> list[tuple[int, str]]:
+        """Look every row up again: triggers of later rows may have changed it. Those that are gone."""
+        gone = []
+        for key, planted in world.rows.items():
             query = f"select {WHOLE} from {planted.relation.sql} t where {planted.match()}"
             row = self.connection.execute(query.encode()).fetchone()
             if row is not None:
                 planted.data, planted.table, planted.ctid = row
+            elif planted.relation.key:
+                gone.append(key)
+        return gone
 
 
 def wanted(name: str, condition: str) -> str:

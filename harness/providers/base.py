@@ -118,7 +118,8 @@ class Program:
     ``env`` is the whole environment of the process (nothing is inherited but PATH, HOME, LANG, TMPDIR).
     ``ready`` returns true once the program serves; ``ready_seconds`` is its deadline. ``user`` is a user
     to drop to, for servers that refuse to run as root. ``digest`` says when the program must be replaced.
-    ``port`` is the loopback port that it will listen on: if another process holds it, the deploy says so.
+    ``port`` and ``other_ports`` are the loopback ports it will listen on: if another process holds one,
+    the deploy says so.
     """
 
     name: str
@@ -133,6 +134,12 @@ class Program:
     stop_seconds: float = 10.0
     digest: str = ""
     port: int | None = None
+    other_ports: Sequence[int] = ()
+
+    @property
+    def ports(self) -> tuple[int, ...]:
+        """Every port that it will listen on."""
+        return (*(() if self.port is None else (self.port,)), *self.other_ports)
 
 
 @dataclass(frozen=True)

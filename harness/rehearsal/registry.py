@@ -13,6 +13,7 @@ from harness.providers.base import Program
 from harness.providers.local.processes import LocalProcesses
 from harness.rehearsal.engine import find_program
 from harness.rehearsal.topology import Topology
+from harness.trust import system_trust
 
 __all__ = ["ensure_registry", "program"]
 
@@ -64,6 +65,6 @@ def _configuration(topology: Topology, state: Path) -> str:
 
 def _answers(url: str) -> bool:
     try:
-        return httpx.get(url, timeout=1.0, trust_env=False).status_code == 200
+        return httpx.get(url, timeout=1.0, verify=system_trust(), trust_env=False).status_code == 200
     except httpx.HTTPError:
         return False

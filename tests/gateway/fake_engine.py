@@ -113,9 +113,16 @@ class FakeEngine:
             await response.write(b'data: {"choices": 7}\n\n')
             return response
         await response.write(event({"delta": {"role": "assistant", "content": None}, "index": 0}))
-        count, pause = {"slow": (100_000, 0.02), "endless": (1_000_000, 0.0)}.get(mode, (3, 0.0))
+        slow, endless, heavy = (100_000, 0.02), (1_000_000, 0.0), (300, 0.0)
+        count, pause = {"slow": slow, "endless": endless, "heavy": heavy}.get(mode, (3, 0.0))
         for index in range(count):
-            await response.write(event({"delta": {"content": f"w{index} "}, "index": 0}))
+            word = f"w{index} " + "x" * (60_000 if mode == "heavy" else 0)
+            written = event({"delta": {"content": word}, "index": 0})
+            if mode == "torn":
+                await response.write(written[:40])
+                await asyncio.sleep(0.02)
+                written = written[40:]
+            await response.write(written)
             if mode == "stall-after" and index == 1:
                 await asyncio.sleep(60)
             if mode == "cut-after" and index == 1:

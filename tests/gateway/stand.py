@@ -18,6 +18,8 @@ import httpx
 from joserfc import jwt
 from joserfc.jwk import OctKey
 
+from tests.mortal import spawn
+
 ROOT = Path(__file__).resolve().parents[2]
 SECRET = "sentinel-jwt-secret-0123456789abcdef-+/="
 INSTANT_KEY = "sentinel-instant-key-0123456789abcdef+/"
@@ -88,10 +90,8 @@ class Gateway:
     def __init__(self, env: dict[str, str]) -> None:
         self.env = env
         self.lines: list[str] = []
-        self.process = subprocess.Popen(
-            [sys.executable, "-X", "dev", "-m", "gateway"]
-            if env.pop("DEV", "")
-            else [sys.executable, "-m", "gateway"],
+        self.process = spawn(
+            [sys.executable, *(["-X", "dev"] if env.pop("DEV", "") else []), "-m", "gateway"],
             cwd=ROOT,
             env={"PATH": os.environ["PATH"], "PYTHONDONTWRITEBYTECODE": "1", **env},
             stdout=subprocess.PIPE,

@@ -13,6 +13,7 @@ import uvloop
 from yarl import URL
 
 from gateway import client as module
+from gateway import reply as replies
 from gateway.client import Broken, Client, Unreachable
 
 HEAD = b"HTTP/1.1 200 OK\r\n"
@@ -225,7 +226,7 @@ def test_a_slow_reader_holds_up_the_engine():
         async with Server(pieces) as server:
             reply = await client(server.port).post(b"{}", "r")
             await asyncio.sleep(0.5)
-            assert sum(map(len, reply._pieces)) < module.MOST_WAITING_BYTES + 2**20
+            assert sum(map(len, reply._pieces)) < replies.MOST_WAITING_BYTES + 2**20
             assert len(await whole(reply)) == len(piece) * 400
             reply.close()
 

@@ -189,7 +189,7 @@ def test_definer_functions_have_a_fixed_search_path(owner):
         "sweep",
         "ping",
     }
-    assert all(config == ['search_path=""'] for _, _, config in rows)
+    assert all('search_path=""' in config for _, _, config in rows)
 
 
 def test_the_rollback_reverses_the_migration(owner):

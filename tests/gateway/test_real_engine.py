@@ -14,6 +14,7 @@ import yaml
 
 from harness.providers.local.model_files import ModelFiles
 from tests.gateway.stand import INSTANT_KEY, ROOT, bearer, body, until
+from tests.mortal import spawn
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +27,7 @@ def real(start, tmp_path_factory):
     file = tmp_path_factory.mktemp("engine") / "engine.yaml"
     settings = {"model": str(weights), "name": declared["name"], "context_tokens": 512, "parallel": 2}
     file.write_text(yaml.safe_dump(settings))
-    engine = subprocess.Popen(
+    engine = spawn(
         [sys.executable, "-m", "inference.llamacpp_server", "--config", str(file), "--port", str(port)],
         cwd=ROOT,
         env={"PATH": os.environ["PATH"], "INFERENCE_API_KEY": INSTANT_KEY},

@@ -7,6 +7,7 @@ import socket
 import time
 
 import httpx
+import psutil
 import pytest
 
 from tests.gateway.stand import bearer, body, until
@@ -165,6 +166,40 @@ def test_a_client_that_does_not_read_is_dropped(gateway, engine, user, booked):
         connection.sendall(head.encode() + sent)
         booked(user)
         until(lambda: engine.asked[before].finished, 8, "the upstream's end")
+
+
+def test_events_in_pieces_are_put_together(start, user, booked):
+    response = start().chat("torn", user=user, stream=True)
+    events = [one.removeprefix("data: ") for one in response.text.strip().split("\n\n")]
+    assert events.pop() == "[DONE]"
+    words = [one["delta"].get("content") for event in events for one in json.loads(event)["choices"]]
+    assert [word for word in words if word] == ["w0 ", "w1 ", "w2 "]
+    assert booked(user) == (7, 3, "done")
+
+
+def test_a_slow_client_holds_up_the_engine(start, engine, user, booked):
+    """18 MB for a client that reads after half a second: the engine waits, not the gateway's memory."""
+    one = start()
+    one.chat(user=user, stream=True)
+    memory = psutil.Process(one.process.pid).memory_info
+    before, asked = memory().rss, len(engine.asked)
+    sent = json.dumps(body("heavy", stream=True, max_tokens=400)).encode()
+    head = "POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+    head += f"Authorization: {bearer(user)['Authorization']}\r\nConnection: close\r\n"
+    with socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)
+        connection.settimeout(10)
+        connection.connect(("127.0.0.1", one.port))
+        connection.sendall(f"{head}Content-Length: {len(sent)}\r\n\r\n".encode() + sent)
+        time.sleep(0.5)
+        assert not engine.asked[asked].finished
+        most, got = memory().rss, bytearray()
+        while piece := connection.recv(65_536):
+            got += piece
+            most = max(most, memory().rss)
+    assert most - before < 8 * 2**20
+    assert got.count(b"data: ") == 300 + 3 and got.endswith(b"data: [DONE]\n\n\r\n0\r\n\r\n")
+    assert booked(user) == (7, 3, "done")
 
 
 def test_an_engine_that_is_gone(start, user):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from harness.checks import rls
+from harness.database.findings import Report
 from harness.stack import Stack
 from tests.pg_fixture import Database
 from tests.supabase_proof import holds, refutes
@@ -154,3 +155,24 @@ def test_a_weak_update_check_lets_b_give_a_row_away(supabase_stack: Stack, datab
     found = {(one.rule, one.object) for one in report.found}
     assert ("owner-reassigned", 'policy "weak" on public.conversations') in found, report
     assert database.execute("select count(*) from auth.users where email like 'probe-%'") == [(0,)]
+
+
+def test_what_is_not_tried_over_http_is_said_and_counts_for_nothing(database_stack: Stack) -> None:
+    note = "function public.f(): not tried through the Data API: calls that write"
+    evidence = rls.evidence_of(database_stack, "12 requests: as declared", Report(notes=[note], probes=12))
+    assert evidence.facts["not_over_http"] == [note]
+    assert evidence.facts["probes"] == 12
+    assert evidence.summary == "12 requests: as declared; 1 not tried over HTTP"
+
+
+def test_a_view_that_shows_everything_is_seen_with_its_request(
+    supabase_stack: Stack, database: Database
+) -> None:
+    """The project's own view, which filters by itself, without its filter."""
+    (definition,) = database.execute("select pg_get_viewdef('public.my_usage'::regclass)")[0]
+    assert "where" in definition.lower()
+    opened = definition[: definition.lower().index("where")]
+    database.execute(f"create or replace view public.my_usage as {opened}")
+    refutes(rls.reads, supabase_stack, "public.my_usage as", "view-bypasses-rls", "GET /rest/v1/my_usage?")
+    database.execute(f"create or replace view public.my_usage as {definition}")
+    holds(rls.reads, supabase_stack)

@@ -2,67 +2,19 @@
 
 from __future__ import annotations
 
-import base64
-import json
-
-import httpx
 import pytest
 
 from harness.checks import storage
 from harness.stack import Stack
 from tests.pg_fixture import Database
+from tests.storage_double import StorageApi
 from tests.supabase_proof import holds, refutes
-
-
-class StorageApi:
-    """A Storage API in memory, held to the documented contract; ``broken`` is what it forgets."""
-
-    def __init__(self, stack: Stack) -> None:
-        self.files: dict[str, bytes] = {}
-        self.broken = ""
-        url = stack.environment.supabase.api_url
-        stack._clients[url] = httpx.Client(base_url=url, transport=httpx.MockTransport(self.answer))
-
-    def answer(self, request: httpx.Request) -> httpx.Response:
-        claims = _claims(request.headers["Authorization"])
-        route = request.url.path.removeprefix("/storage/v1/").removeprefix("object/")
-        if route == "bucket":
-            return httpx.Response(404 if self.broken == "absent" else 200, json=[])
-        if route.startswith("list/"):
-            prefix = "attachments/" + json.loads(request.content)["prefix"]
-            mine = self.broken == "list" or claims.get("sub", "?") in prefix
-            return httpx.Response(200, json=[f for f in self.files if mine and f.startswith(prefix)])
-        public = route.startswith("public/")
-        path = route.removeprefix("authenticated/").removeprefix("public/")
-        owner = claims["role"] == "service_role" or claims.get("sub", "?") == path.split("/")[1]
-        allowed = self.broken == "public" if public else owner or self.broken == request.method
-        return self.act(request, path) if allowed else httpx.Response(400, json={"error": "not_found"})
-
-    def act(self, request: httpx.Request, path: str) -> httpx.Response:
-        if request.method == "GET":
-            return httpx.Response(200, content=self.files[path])
-        if request.method == "DELETE":
-            self.files.pop(path, None)
-            return httpx.Response(200, json={})
-        large = len(request.content) > 10485760 and self.broken != "size"
-        program = request.headers["Content-Type"] != "text/plain" and self.broken != "mime"
-        if large or program:
-            return httpx.Response(413 if large else 415, json={})
-        self.files[path] = request.content
-        return httpx.Response(200, json={})
-
-
-def _claims(authorization: str) -> dict:
-    body = authorization.split(".")[1]
-    return json.loads(base64.urlsafe_b64decode(body + "=" * (-len(body) % 4)))
 
 
 @pytest.fixture(autouse=True)
 def api(database_stack: Stack) -> StorageApi:
     """As in the embedded stack: absent, unless a test brings it."""
-    made = StorageApi(database_stack)
-    made.broken = "absent"
-    return made
+    return StorageApi(database_stack, broken="absent")
 
 
 FOLDER = "(bucket_id = 'attachments' and (storage.foldername(name))[1] = (select auth.uid())::text)"
@@ -138,18 +90,48 @@ def test_a_dropped_policy_hinders_the_owner(database_stack: Stack, database: Dat
         ("GET", "GET as B"),
         ("POST", "POST as B"),
         ("PUT", "PUT as B"),
+        ("upsert", "upsert as B"),
+        ("move", "move as B"),
         ("DELETE", "DELETE as B"),
         ("list", "list as B"),
-        ("public", "GET as anybody"),
+        ("public", "GET of the public URL as anybody"),
         ("size", "POST of 10 MiB + 1"),
         ("mime", "POST of a program"),
+        ("expired", "GET with an expired token"),
+        ("forged", "GET with a forged token"),
     ],
 )
 def test_a_storage_api_that_forgets_a_rule_is_named(
-    database_stack: Stack, api: StorageApi, broken: str, culprit: str
+    database_stack: Stack, database: Database, api: StorageApi, broken: str, culprit: str
 ) -> None:
     api.broken = ""
+    before = database.execute("select count(*) from auth.users")
     holds(storage.objects, database_stack)
     assert api.files == {}
     api.broken = broken
-    refutes(storage.objects, database_stack, f"Storage API, {culprit}")
+    refutes(storage.objects, database_stack, f"Storage API, {culprit}, attachments/")
+    assert api.files == {}
+    assert database.execute("select count(*) from auth.users") == before
+    assert database.execute("select count(*) from storage.objects") == [(0,)]
+
+
+def test_a_policy_that_lets_others_in_is_seen_over_http(
+    database_stack: Stack, database: Database, api: StorageApi
+) -> None:
+    api.broken = ""
+    policy = '"owners read their files" on storage.objects'
+    database.execute(f"alter policy {policy} using (bucket_id = 'attachments')")
+    refutes(
+        storage.objects, database_stack, "Storage API, GET as B, attachments/", "Storage API, list as B"
+    )
+    database.execute(f"alter policy {policy} using {FOLDER}")
+    holds(storage.objects, database_stack)
+    database.execute('drop policy "owners upload into their folder" on storage.objects')
+    refutes(storage.objects, database_stack, "Storage API, POST as A, attachments/")
+
+
+def test_a_storage_api_that_does_not_answer_well_is_no_pass(database_stack: Stack, api: StorageApi) -> None:
+    api.broken = "down"
+    evidence = storage.objects(database_stack)
+    assert evidence.verdict == "blocked"
+    assert "Storage API: not proven: it answered HTTP 503 to a list of buckets" in evidence.summary

@@ -21,6 +21,7 @@ import pytest
 import yaml
 
 from harness.waiting import wait_until
+from tests.mortal import spawn
 from tests.pg_fixture import free_port
 
 ROOT = Path(__file__).parents[2]
@@ -89,7 +90,7 @@ def start(tmp_path: Path) -> Iterator[Any]:
         argv = [sys.executable, "-m", "inference.serverless", "--config", str(file)]
         environment = {**os.environ, "SERVERLESS_API_KEY": KEY}
         with log.open("wb") as out:
-            process = subprocess.Popen(argv, env=environment, cwd=ROOT, stdout=out, stderr=out)
+            process = spawn(argv, env=environment, cwd=ROOT, stdout=out, stderr=out)
         started.append(process)
         platform = Platform(f"http://127.0.0.1:{port}", process, log, fail)
         wait_until("up", platform.health, seconds=10, errors=(httpx.TransportError,))

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
 import subprocess
 import sys
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -15,6 +19,8 @@ import pytest
 
 from harness.errors import DeployError
 from harness.providers.base import Program
+from harness.providers.local import ports
+from harness.providers.local.ports import is_taken, require_free
 from harness.providers.local.processes import LocalProcesses
 from harness.providers.local.supervisor import MARKER
 from harness.waiting import wait_until
@@ -77,6 +83,47 @@ def test_a_taken_port_names_its_holder(processes: LocalProcesses) -> None:
         port = other.getsockname()[1]
         with pytest.raises(DeployError, match=rf"port {port} is taken by pid {os.getpid()}"):
             processes.apply(web_server(port))
+
+
+def test_a_port_beside_the_first_is_asked_about_too(processes: LocalProcesses) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        program = replace(web_server(free_port()), other_ports=(other.getsockname()[1],))
+        with pytest.raises(DeployError, match=rf"port {program.ports[1]} is taken by pid {os.getpid()}"):
+            processes.apply(program)
+
+
+def test_a_connection_that_passes_over_a_port_is_waited_for() -> None:
+    with passing_connection() as (port, end):
+        assert is_taken(port)
+        threading.Timer(0.3, end).start()
+        require_free("web", port, "files")
+
+
+def test_a_connection_that_stays_on_a_port_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ports, "_PASSING_SECONDS", 0.1)
+    with passing_connection() as (port, _):
+        wanted = rf"port {port} is taken by a connection of pid {os.getpid()}"
+        with pytest.raises(DeployError, match=wanted):
+            require_free("web", port, "files")
+
+
+@contextlib.contextmanager
+def passing_connection() -> Iterator[tuple[int, Callable[[], None]]]:
+    """A port that a connection to elsewhere uses, and what ends the connection."""
+    server = socket.create_server(("127.0.0.1", 0))
+    with server, socket.create_connection(server.getsockname()) as client:
+        accepted, _ = server.accept()
+
+        def end() -> None:
+            accepted.close()  # whoever closes first keeps the TIME_WAIT: not the port in question
+            client.close()
+
+        try:
+            yield client.getsockname()[1], end
+        finally:
+            end()
 
 
 def test_a_program_that_does_not_start_shows_its_last_words(processes: LocalProcesses) -> None:

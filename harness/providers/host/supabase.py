@@ -40,6 +40,7 @@ from harness.providers.selfhosted.way_back import restore_in_place, reverse_newe
 from harness.providers.supabase_cli import SupabaseCli
 from harness.secrets import Secret
 from harness.stack import Stack
+from harness.trust import system_trust
 from harness.waiting import wait_until
 
 __all__ = ["HostSupabase"]
@@ -261,7 +262,9 @@ class HostSupabase:
     def _answers(self, port: int, path: str) -> bool:
         host, local = self.forwards.to(self.machine, f"127.0.0.1:{port}")
         try:
-            answer = httpx.get(f"http://{host}:{local}{path}", timeout=2.0, trust_env=False)
+            answer = httpx.get(
+                f"http://{host}:{local}{path}", timeout=2.0, verify=system_trust(), trust_env=False
+            )
         except httpx.TransportError:
             return False
         return answer.status_code == 200

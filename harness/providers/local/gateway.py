@@ -21,6 +21,7 @@ from harness.providers.gateway_environment import (
 from harness.providers.local.processes import LocalProcesses
 from harness.secrets import Secret
 from harness.stack import Stack
+from harness.trust import system_trust
 
 __all__ = ["LocalGateway"]
 
@@ -118,7 +119,10 @@ class LocalGateway:
         """It is alive, and it is this release: an older process on the port does not count."""
         try:
             answer = httpx.get(
-                f"http://127.0.0.1:{self._declared.port}/health/live", timeout=5.0, trust_env=False
+                f"http://127.0.0.1:{self._declared.port}/health/live",
+                timeout=5.0,
+                verify=system_trust(),
+                trust_env=False,
             )
         except httpx.TransportError:
             return False

@@ -21,6 +21,7 @@ from harness.providers.local.processes import LocalProcesses, digest_of
 from harness.providers.local.serverless import PlatformControl
 from harness.providers.local.vllm_setup import VllmSetup
 from harness.stack import Stack
+from harness.trust import system_trust
 
 __all__ = ["LocalInstant", "LocalThinking"]
 
@@ -151,7 +152,7 @@ class _Engine:
             raise DeployError(self.component, what, hint)
 
     def _get_health(self) -> httpx.Response:
-        return httpx.get(f"{self.config.url}/health", timeout=2.0, trust_env=False)
+        return httpx.get(f"{self.config.url}/health", timeout=2.0, verify=system_trust(), trust_env=False)
 
 
 class LocalInstant(_Engine):

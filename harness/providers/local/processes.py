@@ -75,8 +75,8 @@ class LocalProcesses:
             self.supervisor.ensure()
             self._drop(program.name)
             self._write(program)
-            if program.port is not None:
-                require_free(program.component, program.port, program.name)
+            for port in program.ports:
+                require_free(program.component, port, program.name)
             self.supervisor.call("reloadConfig")
             self.supervisor.call("addProcessGroup", program.name)
             self.supervisor.call("startProcess", program.name, False)

@@ -15,6 +15,7 @@ from harness.providers.base import Program
 from harness.providers.selfhosted import data_api
 from harness.providers.selfhosted.server import postgrest, postgrest_settings
 from harness.secrets import Secret
+from harness.trust import system_trust
 
 __all__ = ["DataApi"]
 
@@ -65,6 +66,7 @@ class DataApi:
             cwd=self.directory,
             digest=hashlib.sha256(self._text().encode()).hexdigest(),
             port=self.rest_port,
+            other_ports=(self.admin_port,),
         )
 
     def _front(self) -> Program:
@@ -103,6 +105,6 @@ class DataApi:
 
 def _answers(url: str) -> bool:
     try:
-        return httpx.get(url, timeout=2.0, trust_env=False).status_code == 200
+        return httpx.get(url, timeout=2.0, verify=system_trust(), trust_env=False).status_code == 200
     except httpx.TransportError:
         return False

@@ -12,6 +12,7 @@ import psutil
 
 from harness.errors import DeployError
 from harness.secrets import Secret
+from harness.trust import system_trust
 
 __all__ = ["PlatformControl"]
 
@@ -28,6 +29,7 @@ class PlatformControl:
             f"{self._url}/endpoint",
             headers={"Authorization": f"Bearer {self._key.reveal()}"},
             timeout=5.0,
+            verify=system_trust(),
             trust_env=False,
         )
         if answer.status_code != 200:

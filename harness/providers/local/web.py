@@ -18,6 +18,7 @@ from harness.providers.local.next_build import Build, make_build, prune
 from harness.providers.local.node import Node, find_node, install_packages, packages_match
 from harness.providers.local.processes import LocalProcesses
 from harness.stack import Stack
+from harness.trust import system_trust
 
 __all__ = ["LocalWeb", "web_program"]
 
@@ -182,7 +183,9 @@ def _answers(url: str, release: str | None) -> bool:
     """Whether the server at ``url`` answers and is ``release`` (None: the error sink, which has none)."""
     path = "/health" if release is None else "/api/health"
     try:
-        answer = httpx.get(url + path, timeout=httpx.Timeout(5.0, connect=1.0), trust_env=False)
+        answer = httpx.get(
+            url + path, timeout=httpx.Timeout(5.0, connect=1.0), verify=system_trust(), trust_env=False
+        )
         return answer.status_code == 200 and (release is None or answer.json()["release"] == release)
     except (httpx.HTTPError, ValueError, KeyError):
         return False

@@ -1,0 +1,186 @@
+"""`harness db declare`: what it writes is kept by the database it was written of, and by no worse one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import psycopg
+import yaml
+
+from harness.database.declare import declared_text
+from tests.negative.test_database_beneath import BENEATH
+from tests.negative.test_database_proof import told
+
+Bare = Callable[[str], str]
+TEAMS = """
+create schema app; grant usage on schema app to authenticated;
+create table public.teams (id uuid primary key default gen_random_uuid(), name text not null);
+create table public.members (
+    team uuid not null references public.teams, person uuid not null references auth.users,
+    role text not null default 'reader' check (role in ('reader', 'writer')), primary key (team, person));
+create table public.plans (
+    id bigint generated always as identity primary key, team uuid not null references public.teams,
+    draft boolean not null default false, person uuid not null default auth.uid() references auth.users,
+    body text not null default '');
+create table public.steps (
+    id bigint generated always as identity primary key, plan bigint not null references public.plans);
+create function app.role_in(wanted text) returns text language sql stable security definer
+    set search_path = '' as $$
+    select m.role from public.members m where m.team::text = wanted and m.person = auth.uid() $$;
+alter table public.teams enable row level security; alter table public.members enable row level security;
+alter table public.plans enable row level security; alter table public.steps enable row level security;
+create policy t on public.teams for select to authenticated using (app.role_in(id::text) is not null);
+create policy m on public.members for select to authenticated using (person = auth.uid());
+create policy p on public.plans for select to authenticated using (
+    app.role_in(team::text) = 'writer' or app.role_in(team::text) is not null and not draft);
+create policy s on public.steps for select to authenticated using (
+    exists (select from public.plans where plans.id = steps.plan));
+grant select on public.teams, public.members, public.plans, public.steps to authenticated;
+"""
+ACCEPTED = """
+alter table public.members add column joined timestamptz, add column state text not null default 'asked'
+    check (state in ('asked', 'in', 'out'));
+create or replace function app.role_in(wanted text) returns text language sql stable security definer
+    set search_path = '' as $$ select m.role from public.members m where m.team::text = wanted
+    and m.person = auth.uid() and m.joined is not null and m.state in ('in') $$;
+create policy w on public.plans for update to authenticated using (app.role_in(team::text) = 'writer');
+grant update on public.plans to authenticated;
+"""
+VIEWS = """
+create view public.own_plans with (security_barrier) as
+    select id, person, body from public.plans where person = auth.uid();
+create view public.team_plans with (security_barrier) as
+    select p.team, count(*) as plans from public.plans p
+    where app.role_in(p.team::text) is not null group by 1;
+create view public.own_bodies with (security_barrier) as
+    select body from public.plans where person = auth.uid();
+create view public.team_names as select id, name from public.teams;
+grant execute on function app.role_in to authenticated;
+grant select on public.own_plans, public.own_bodies, public.team_plans, public.team_names to authenticated;
+"""
+FILES = """
+insert into storage.buckets (id, name, public, file_size_limit, allowed_mime_types)
+    values ('plans', 'plans', false, 1000000, '{image/png}');
+create policy f_read on storage.objects for select to authenticated using (
+    bucket_id = 'plans' and app.role_in((storage.foldername(name))[1]) is not null);
+create policy f_write on storage.objects for insert to authenticated with check (
+    bucket_id = 'plans' and app.role_in((storage.foldername(name))[1]) = 'writer');
+"""
+
+
+def rules(text: str, kind: str, name: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = yaml.safe_load(text)[kind][name]["rules"]
+    return found
+
+
+def refuted(bare: Bare, schema: str, text: str, mistake: str, named: str) -> None:
+    assert named in told(bare(schema + mistake), text)[1]
+
+
+def test_views_are_declared_as_narrow_as_they_are(bare: Bare) -> None:
+    text = declared_text(bare(TEAMS + VIEWS))
+    assert rules(text, "tables", "public.own_plans") == [
+        {"who": "owner", "by": "person", "may": ["select"]}
+    ]
+    assert rules(text, "tables", "public.own_bodies") == [{"who": "own", "may": ["select"]}]
+    members = [{"who": "members", "of": "members", "by": "team", "may": ["select"]}]
+    assert rules(text, "tables", "public.team_plans") == members
+    report, said = told(bare(TEAMS + VIEWS), text)
+    assert report.holds, said
+    wider = "create or replace view public.own_plans as select id, person, body from public.plans;"
+    refuted(bare, TEAMS + VIEWS, text, wider, "public.own_plans")
+
+
+def test_a_view_that_everybody_reads_is_held_to_its_columns(bare: Bare) -> None:
+    text = declared_text(bare(TEAMS + VIEWS))
+    shown = yaml.safe_load(text)["tables"]["public.team_names"]
+    assert shown["columns"] == {"authenticated": {"select": ["id", "name"]}}
+    wider = "create or replace view public.team_names as select id, name, 'x' as secret from public.teams;"
+    refuted(bare, TEAMS + VIEWS, text, wider, "public.team_names")
+
+
+def test_a_view_over_a_hidden_table_is_declared_with_its_owner(bare: Bare) -> None:
+    text = declared_text(bare(BENEATH), ("api",))
+    every = ["select", "insert", "update", "delete"]
+    [rule] = rules(text, "tables", "api.jobs")
+    assert (rule["who"], rule["by"], sorted(rule["may"])) == ("owner", "boss", sorted(every))
+    assert "say whose" not in text
+
+
+def test_a_subquery_shows_what_its_reader_may_see(bare: Bare) -> None:
+    """Taken literally, the policy on steps would promise a reader the steps of drafts."""
+    text = declared_text(bare(TEAMS))
+    report, said = told(bare(TEAMS), text)
+    assert report.holds, said
+    loose = "alter policy s on public.steps using (exists (select from public.plans where id = plans.id));"
+    refuted(bare, TEAMS, text, loose, 'policy "s" on public.steps')
+
+
+def test_conditions_about_a_membership_are_declared_as_rules_of_its_members(bare: Bare) -> None:
+    schema = TEAMS + ACCEPTED
+    text = declared_text(bare(schema))
+    assert rules(text, "tables", "public.teams") == [
+        {"who": "members", "of": "members", "by": "id", "may": ["select"]}
+    ]
+    assert (
+        yaml.safe_load(text)["memberships"]["members"]["where"] == "joined is not null and state in ('in')"
+    )
+    [written] = [rule for rule in rules(text, "tables", "public.plans") if rule["may"] == ["update"]]
+    assert (written["by"], written["roles"]) == ("team", ["writer"])
+    report, said = told(bare(schema), text)
+    assert report.holds, said
+    former = "alter policy t on public.teams using (exists (select from public.members m where m.team = id"
+    refuted(bare, schema, text, f"{former} and m.person = auth.uid()));", 'policy "t" on public.teams')
+
+
+def test_files_in_folders_of_a_team_are_declared_by_role(bare: Bare) -> None:
+    text = declared_text(bare(TEAMS + FILES))
+    assert sorted(rules(text, "buckets", "plans"), key=lambda rule: rule["may"]) == [
+        {"who": "members", "of": "members", "by": "folder", "may": ["insert"], "roles": ["writer"]},
+        {"who": "members", "of": "members", "by": "folder", "may": ["select"]},
+    ]
+    report, said = told(bare(TEAMS + FILES), text)
+    assert report.holds, said
+    loose = """alter policy f_write on storage.objects with check (
+        bucket_id = 'plans' and app.role_in((storage.foldername(name))[1]) is not null);"""
+    refuted(bare, TEAMS + FILES, text, loose, 'policy "f_write" on storage.objects')
+
+
+def test_guests_are_declared_without_the_roles_that_are_no_guests(bare: Bare) -> None:
+    schema = """
+    create role declared_clerk; grant declared_clerk to postgres with inherit false, set true;
+    grant declared_clerk to authenticator; grant usage on schema public to declared_clerk;
+    create table public.news (id int primary key, shown boolean not null default true);
+    alter table public.news enable row level security;
+    create policy n on public.news for select to anon, authenticated using (shown);
+    grant select on public.news to anon, authenticated;
+    """
+    dsn = bare(schema)
+    try:
+        text = declared_text(dsn)
+        assert [rule["who"] for rule in rules(text, "tables", "public.news")] == ["anon", "signed-in"]
+        report, said = told(dsn, text)
+        assert report.holds, said
+    finally:
+        with psycopg.connect(dsn) as connection:
+            connection.execute(
+                "revoke usage on schema public from declared_clerk; drop role declared_clerk"
+            )
+
+
+def test_declare_correlates_quoted_columns(bare: Bare) -> None:
+    schema = """
+    create table public."Team Members" (
+        "Team" int, "Who" uuid references auth.users, primary key ("Team", "Who"));
+    create table public."Plans" (id int generated always as identity primary key, "Team" int not null);
+    create schema app; grant usage on schema app to authenticated;
+    create function app.mine(t int) returns boolean language sql stable security definer
+        set search_path = '' as $$ select exists (select from public."Team Members" m
+        where m."Team" = t and m."Who" = auth.uid()) $$;
+    alter table public."Plans" enable row level security;
+    alter table public."Team Members" enable row level security;
+    create policy a on public."Plans" for select to authenticated using (app.mine("Team"));
+    grant select on public."Plans" to authenticated;
+    """
+    assert '= ("Plans"."Team")' in declared_text(bare(schema)).replace("\\", "")
