@@ -76,15 +76,34 @@ def _pool(
         "uuid": [*ids[:2], *([actor.user] if actor.user else ()), *ids[2:], None],
         "document": [*_documents(prober, function), "{}"],
         "S": [*roles, *_texts(prober, secret), *ids[:4], "%", "", "a"],
-        "A": [
-            "{" + json.dumps(item) + "}" for item in (ids if kind == "uuid[]" else _texts(prober, secret))
-        ],
+        "A": [*_lists_of(prober, actor, ids if kind == "uuid[]" else _texts(prober, secret)), "{}", None],
+        "R": ["(,)", "empty", None],
+        "C": list(_records(prober, kind, actor)),
         "B": ["true", "false"],
         "D": ["2026-01-15"],
         "T": ["1 hour"],
     }
     special = {"uuid": "uuid", "json": "document", "jsonb": "document"} | dict.fromkeys(_NUMBERS, "number")
     return made.get(special.get(kind, category), [None])
+
+
+def _lists_of(prober: ProberBase, actor: Actor, items: list[str]) -> Iterator[str]:
+    """Lists of A's: one each, and one behind the caller's own, which may be all that is looked at."""
+    yield from ("{" + json.dumps(item) + "}" for item in items)
+    world = next((w for w in prober.worlds.values() if w.actor.name == actor.name), None)
+    own = [mark for mark in marks(world) if len(mark) == 36][:6] if world else []
+    yield from (f"{{{json.dumps(mine)},{json.dumps(item)}}}" for item in items[:8] for mine in own)
+
+
+def _records(prober: ProberBase, kind: str, actor: Actor) -> Iterator[str]:
+    """Rows of the type: A's key alone, and with the caller as its owner."""
+    for planted in prober.worlds["A"].rows.values():
+        if kind.replace('"', "") not in (planted.relation.title.replace('"', ""), planted.relation.name):
+            continue
+        key = {name: planted.data.get(name) for name in planted.relation.key}
+        users = [n for n, value in planted.data.items() if value == prober.worlds["A"].user]
+        yield json.dumps(key | dict.fromkeys((n for n in users if n not in key), actor.user))
+        yield json.dumps(key)
 
 
 def _ids(prober: ProberBase, secret: set[str]) -> list[str]:
@@ -142,10 +161,13 @@ def _documents(prober: ProberBase, function: Function) -> list[str]:
         known = {key: planted.data[key] for key in keys if planted.data.get(key) is not None}
         if known:
             found.append(json.dumps(dict.fromkeys(keys, "probe") | known))
+            found += [json.dumps(dict.fromkeys(keys, "probe") | {k: v}) for k, v in known.items()]
             found += [json.dumps(known)] if len(known) < len(keys) else []
             found += [json.dumps({key: value}) for key, value in known.items() if len(known) > 1]
     return list(dict.fromkeys(found))[:12]
 
 
 def _sql(value: str | None, given: dict[str, Any]) -> str:
+    if value is not None and given["category"] == "C" and not given["labels"]:
+        return f"jsonb_populate_record(null::{given['type']}, {literal(value)}::jsonb)"
     return f"{literal(value)}::{given['type']}"

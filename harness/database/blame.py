@@ -9,15 +9,16 @@ from typing import Any
 
 from harness.database.catalogue import Catalogue, Function, Policy, Relation, quoted
 from harness.database.causes import gathered, policy_title, without_consequences
-from harness.database.declaration import Declaration, Rule
-from harness.database.expressions import calls
+from harness.database.expressions import bare, calls
 from harness.database.findings import Found
-from harness.database.oracle import Actor, Subject, literal, record
+from harness.database.mentions import spoken_of
+from harness.database.oracle import Actor, literal, record
 from harness.database.prober import Prober
 from harness.database.rewrites import escalating, losing, lost, rules_of
+from harness.database.rule_text import CALLER, members_asked, rule_sql, rules_for
 from harness.database.sightings import Sighting
 
-__all__ = ["Judge", "blamed", "rule_sql"]
+__all__ = ["Judge", "blamed"]
 
 _EXPECTED = {
     "foreign-read": "only those whom the declaration lets read a row see it",
@@ -181,10 +182,32 @@ class Judge:
             if function is None or function.schema in ("auth", "storage", "pg_catalog"):
                 continue
             for call in calls(text, function.name):
+                if not self._alone(function, call, text, sighting, row):
+                    continue
                 test = self._lie(function, call, mine, relation)
                 if test and self.true(test, relation, actor, row):
                     return function
         return None
+
+    def _alone(
+        self, function: Function, call: str, text: str, sighting: Sighting, row: dict[str, Any]
+    ) -> bool:
+        """Whether the answer of a function decides by itself: else the policy asks too little besides."""
+        if members_asked(self.prober, function):
+            return True
+        rules = [r for r in sighting.subject.rules if r.who == "owner" and r.by and r.by in row]
+        forged = [r for r in rules if str(row[r.by or ""]) != sighting.actor.user]
+        if sighting.new_row is not None and any(not spoken_of(r.by or "", text) for r in forged):
+            return False
+        there = self.prober.worlds["A"].row(sighting.subject)
+        alone = not sighting.variant or bare(" ".join(text.split())) == " ".join(call.split())
+        if sighting.new_row is not None or there is None or there.data == row:
+            return alone
+        # where the same caller may do so with A's row as it was, the answer was right
+        return (
+            alone
+            and not self.prober.expected(sighting.subject, sighting.actor, there.data)[sighting.command]
+        )
 
     def _lie(self, function: Function, call: str, mine: set[str], relation: Relation) -> str | None:
         """A condition: what the function answers is not so, for somebody with the roles ``mine``."""
@@ -195,11 +218,19 @@ class Judge:
             groups = ", ".join(literal(group) for group in self._groups("A"))
             found = f"exists (select from {call} as answer_ where answer_::text in ({groups}))"
             return found if groups and not mine else None
-        # the role that one has in the row's group
-        if not any(re.search(rf"\b{re.escape(c.name)}\b", call) for c in relation.columns):
+        # the role that one has in the row's group; of what knows no caller, the policy makes what it will
+        if not self._knows_callers(function):
+            return None
+        given = call.partition("(")[2]
+        if not any(spoken_of(c.name, given) for c in relation.columns):
             return None
         roles = ", ".join(literal(role) for role in sorted(mine))
         return f"({call})::text not in ({roles})" if mine else f"({call}) is not null"
+
+    def _knows_callers(self, function: Function) -> bool:
+        """Whether a function asks who is calling, or looks at who belongs where."""
+        bodies = " ".join(f.body for f in self.catalogue.called([function.oid]))
+        return bool(CALLER.search(bodies)) or members_asked(self.prober, function)
 
     def _of_a(self, row: dict[str, Any]) -> bool:
         """Whether the row leads to a group of A: only there it is known who is a member."""
@@ -244,7 +275,7 @@ class Judge:
     def _fix(self, policy: Policy, sighting: Sighting, others: list[Policy]) -> str:
         relation, declaration = sighting.subject.relation, self.prober.declaration
         target = f'"{policy.name}" on {relation.title}'
-        rules = _rules(sighting.subject, declaration, sighting.command, sighting.actor.role)
+        rules = rules_for(sighting.subject, declaration, sighting.command, sighting.actor.role)
         if not rules or any(other.command in (policy.command, "ALL") for other in others):
             return f"drop policy {target};"
         test = " or ".join(rule_sql(rule, sighting.subject, declaration) for rule in rules)
@@ -286,7 +317,7 @@ class Judge:
         else:
             policies = [p for p in self.catalogue.policies_of(relation) if p.concerns(role, command)]
             what = "; ".join(f'policy "{p.name}"' for p in policies) if policies else "no policy"
-            rules = _rules(sighting.subject, self.prober.declaration, command, role)
+            rules = rules_for(sighting.subject, self.prober.declaration, command, role)
             test = (
                 " or ".join(rule_sql(rule, sighting.subject, self.prober.declaration) for rule in rules)
                 or "(true)"
@@ -321,35 +352,3 @@ class Judge:
             sighting.subject.title,
             (proof,),
         )
-
-
-def _rules(subject: Subject, declaration: Declaration, command: str, role: str) -> list[Rule]:
-    return [r for r in subject.rules if command.lower() in r.may and role in declaration.roles_of(r)]
-
-
-def rule_sql(rule: Rule, subject: Subject, declaration: Declaration) -> str:
-    """The rule as a policy would say it."""
-    by = (
-        "(storage.foldername(name))[1]" if subject.bucket and rule.by == "folder" else quoted(rule.by or "")
-    )
-    user = "(select auth.uid())" + ("::text" if subject.bucket else "")
-    parts = [f"bucket_id = '{subject.bucket}'"] if subject.bucket else []
-    if rule.who == "owner":
-        parts.append(f"{by} = {user}")
-    elif rule.who == "members":
-        membership = declaration.memberships[rule.of or ""]
-        roles = (
-            f" and m.{quoted(membership.role or '')} in ({', '.join(map(repr, rule.roles))})"
-            if rule.roles
-            else ""
-        )
-        extra = f" and {membership.where}" if membership.where else ""
-        parts.append(
-            f"exists (select from {membership.table} m where m.{quoted(membership.group)} = {by}"
-            f" and m.{quoted(membership.user)} = (select auth.uid()){roles}{extra})"
-        )
-    elif rule.who == "own":
-        parts.append("/* what is the caller's own */ false")
-    if rule.where:
-        parts.append(f"({rule.where})")
-    return f"({' and '.join(parts) or 'true'})"

@@ -271,7 +271,7 @@ class Catalogue:
             if function.oid in seen or function.extension or function.schema in ("auth", "storage"):
                 continue
             seen[function.oid] = function
-            words = set(re.findall(r"\w+(?=\s*\()", function.body))
+            words = set(re.findall(r"\w+(?=\"?\s*\()", function.body))
             open_ += [other for word in words for other in self._by_name.get(word, ())]
         return list(seen.values())
 

@@ -72,8 +72,11 @@ def without_consequences(catalogue: Catalogue, cases: list[_Case]) -> list[Found
         if relation is not None:
             reads = {catalogue.by_oid[oid].title for oid in policy.relations if oid in catalogue.by_oid}
             readers[policy_title(policy, relation)] = reads - {relation.title}
+    guilty = {c.found.object for c in cases if c.found.rule in _ORDER}
     kept = []
     for case in cases:
+        if guilty & _rests_on(catalogue, case.found):
+            continue
         found, relation = case.found, catalogue.by_title.get(case.found.table)
         if readers.get(found.object, set()) & opened:
             continue
@@ -93,6 +96,15 @@ def without_consequences(catalogue: Catalogue, cases: list[_Case]) -> list[Found
         more = f"; also {', '.join(extra)}" if extra and found.rule in _ORDER else ""
         kept.append(replace(found, what=found.what + more))
     return kept
+
+
+def _rests_on(catalogue: Catalogue, found: Found) -> set[str]:
+    """The functions that a policy asks, as findings call them: what they say wrongly, it only repeats."""
+    for policy in catalogue.policies:
+        relation = catalogue.by_oid.get(policy.relation)
+        if relation is not None and policy_title(policy, relation) == found.object:
+            return {f"function {function.title}" for function in catalogue.called(policy.functions)}
+    return set()
 
 
 def _follows(found: Found, unseen: set[str], catalogue: Catalogue) -> bool:

@@ -17,6 +17,7 @@ from harness.database.beneath import beneath, untried
 from harness.database.blame import Judge, blamed
 from harness.database.catalogue import Catalogue, quoted, read
 from harness.database.causes import at_fault
+from harness.database.constellations import constellations
 from harness.database.copies import copies
 from harness.database.declaration import Declaration
 from harness.database.findings import Found, Gap, Report, merged
@@ -40,7 +41,7 @@ from harness.database.worlds import Planter
 __all__ = ["Options", "check", "check_connection"]
 
 
-TABLE = (Prober.table, tried, novelties, promised)
+TABLE = (Prober.table, tried, novelties, constellations, promised)
 VIEW = (view, widened, through)
 
 

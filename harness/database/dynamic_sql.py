@@ -39,7 +39,9 @@ def _assignments(text: str) -> list[tuple[str, str]]:
 
 def _head(statement: str) -> str:
     """The statement without what follows USING: those are values, never SQL."""
-    return re.split(r"\busing\b(?=[^']*$)", statement, flags=re.I)[0]
+    masked = re.sub(r"'(?:[^']|'')*'", lambda literal: "'" + "." * (len(literal[0]) - 2) + "'", statement)
+    found = re.search(r"\busing\b", masked, re.I)
+    return statement[: found.start()] if found else statement
 
 
 def _plain(expression: str, foreign: set[str]) -> bool:

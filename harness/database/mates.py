@@ -107,7 +107,9 @@ def _places(
     columns = [
         c
         for c in relation.columns
-        if membership.where and re.search(rf"\b{re.escape(c.name)}\b", membership.where) and not c.generated
+        if membership.where
+        and re.search(rf"(?<!\w){re.escape(c.name)}(?!\w)", membership.where)
+        and not c.generated
     ]
     for column in columns[:_MOST_FORMER]:
         # with the strongest role: it is the membership that shall not count, not the role

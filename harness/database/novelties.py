@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from harness.database import values
+from harness.database.kinship import in_documents
 from harness.database.matrix import suspects
 from harness.database.oracle import Actor, Subject
 from harness.database.parts import file_names, standing_in, standing_in_path
@@ -17,8 +18,8 @@ from harness.database.planted import Planted
 from harness.database.prober import Prober
 from harness.database.prober_base import PASSED
 from harness.database.sightings import Sighting
-from harness.database.variants import others, statement, texts_of
-from harness.database.wishes import combined, wishes
+from harness.database.variants import bases, others, statement, texts_of
+from harness.database.wishes import combined, pairs, wishes
 
 __all__ = ["novelties"]
 
@@ -65,19 +66,6 @@ def _meanwhile(prober: Prober, subject: Subject, row: Planted, texts: list[str])
                     )
 
 
-def _bases(prober: Prober, subject: Subject, row: Planted, actor: Actor) -> Iterator[dict[str, Any]]:
-    """Rows to start from: A's, the caller's own, and A's with the caller as its owner."""
-    yield row.data
-    if actor.user is None or actor.name == "A":
-        return
-    own = next((w.row(subject) for w in prober.worlds.values() if w.actor.name == actor.name), None)
-    if own is not None:
-        yield own.data
-    owners = [n for n in prober.links(subject) if row.data.get(n) == prober.worlds["A"].user]
-    if owners:
-        yield row.data | dict.fromkeys(owners, actor.user)
-
-
 def _changes(
     prober: Prober, subject: Subject, row: Planted, base: dict[str, Any], actor: Actor, texts: list[str]
 ) -> Iterator[dict[str, Any]]:
@@ -85,12 +73,15 @@ def _changes(
         for name in file_names(prober, str(base["name"]), " ".join(texts)):
             yield {"name": name}
         yield {}
-        yield from standing_in_path(base, actor) if actor.user else ()
+        yield from standing_in_path(prober, base, actor) if actor.user else ()
         return
     yield from ({name: value} for name, value in wishes(row.relation, base, " ".join(texts)))
     yield from combined(row.relation, base, texts)
+    yield from pairs(row.relation, base, texts)
     if actor.user:
-        yield from standing_in(prober, Planted(row.relation, base, row.table, row.ctid), actor)
+        there = Planted(row.relation, base, row.table, row.ctid)
+        yield from standing_in(prober, there, actor)
+        yield from in_documents(there, actor, " ".join(texts))
 
 
 def _inserts(
@@ -99,7 +90,7 @@ def _inserts(
     granted = {c.name for c in subject.relation.columns_for(actor.role, "INSERT")}
     made = [
         prober.anew(subject, base | change)
-        for base in _bases(prober, subject, row, actor)
+        for base in bases(prober, subject, row, actor)
         for change in _changes(prober, subject, row, base, actor, texts)
         if set(change) <= granted
     ][:_MOST]
@@ -134,12 +125,31 @@ def _updates(
     changes = [c for c in _changes(prober, subject, row, row.data, actor, texts) if c and set(c) <= granted]
     changes = changes[:_MOST]
     rows = [row.data | change for change in changes]
+    yield from _back(prober, subject, row, actor, texts)
     confirmed = 0
     for place in suspects(prober, subject, actor, "UPDATE", rows, new=True)[:_MOST_TRIED]:
         for sighting in prober.reassign(subject, actor, row, changes[place]):
             confirmed += 1
             yield prober.judged(sighting)
         if confirmed == _MOST_CONFIRMED:
+            return
+
+
+def _back(
+    prober: Prober, subject: Subject, row: Planted, actor: Actor, texts: list[str]
+) -> Iterator[Sighting]:
+    """What may be left but not returned to: a member who has gone comes back, an order is unpaid again."""
+    if not suspects(prober, subject, actor, "UPDATE", [row.data], new=True):
+        return
+    granted = {c.name for c in subject.relation.columns_for(actor.role, "UPDATE")}
+    for name, wished in wishes(row.relation, row.data, " ".join(texts)):
+        if name not in granted:
+            continue
+        with prober.session.altered(statement(row, {name: wished})) as rows:
+            there = Planted(row.relation, *rows[0]) if rows else row
+            found = list(prober.reassign(subject, actor, there, {name: row.data.get(name)}))
+            yield from map(prober.judged, found)
+        if found:
             return
 
 

@@ -12,7 +12,7 @@ from harness.database.planted import Planted
 from harness.database.prober_base import ProberBase
 from harness.database.synthesise import constants
 
-__all__ = ["claims", "file_names", "of", "standing_in", "standing_in_path"]
+__all__ = ["claims", "file_names", "groups", "of", "standing_in", "standing_in_path"]
 
 _FOLDERS = ("shared", "public", "private", "common", "tmp", "uploads")
 _CLAIMS: dict[str, tuple[Any, ...]] = {
@@ -29,17 +29,18 @@ _CLAIMS: dict[str, tuple[Any, ...]] = {
 def of(prober: ProberBase, subject: Subject, row: Planted, actor: Actor) -> Iterator[dict[str, Any]]:
     """Changes of A's row that put ``actor`` into it, one column at a time."""
     if subject.bucket:
-        yield from standing_in_path(row.data, actor)
+        yield from standing_in_path(prober, row.data, actor)
         return
     yield from standing_in(prober, row, actor)
 
 
-def standing_in_path(row: dict[str, Any], actor: Actor) -> Iterator[dict[str, Any]]:
-    """Changes of a file that name ``actor`` somewhere: in a part of its path, or as its owner."""
+def standing_in_path(prober: ProberBase, row: dict[str, Any], actor: Actor) -> Iterator[dict[str, Any]]:
+    """Changes of a file that name ``actor``, or a group of theirs: in its path, or as its owner."""
     change: dict[str, Any]
     folder, _, file = str(row["name"]).partition("/")
-    for place in (f"{actor.user}/{file}", f"{folder}/{actor.user}/{file}", f"{folder}-{actor.user}/{file}"):
-        yield {"name": place}
+    for who in dict.fromkeys((actor.user, *map(str, groups(prober, actor).values()))):
+        for place in (f"{who}/{file}", f"{folder}/{who}/{file}", f"{folder}-{who}/{file}"):
+            yield {"name": place}
     for name in ("owner_id", "owner"):
         if name in row:
             change = {name: actor.user}
@@ -49,7 +50,7 @@ def standing_in_path(row: dict[str, Any], actor: Actor) -> Iterator[dict[str, An
 def standing_in(prober: ProberBase, row: Planted, actor: Actor) -> Iterator[dict[str, Any]]:
     """Each column that may hold a user or a group, with those of ``actor``."""
     relation = row.relation
-    groups = _groups(prober, actor)
+    theirs = groups(prober, actor)
     single = {
         n for c in relation.constraints if c.kind in ("p", "u") and len(c.columns) == 1 for n in c.columns
     }
@@ -59,9 +60,9 @@ def standing_in(prober: ProberBase, row: Planted, actor: Actor) -> Iterator[dict
         target = _target(prober, relation, column)
         if column.category == "A" and column.type in ("uuid[]", "text[]"):
             yield {column.name: [actor.user]}
-        elif target is not None and target in groups:
-            if groups[target] != row.data.get(column.name):
-                yield {column.name: groups[target]}
+        elif target is not None and target in theirs:
+            if theirs[target] != row.data.get(column.name):
+                yield {column.name: theirs[target]}
         elif _is_user(prober, row, column, target):
             yield {column.name: actor.user}
 
@@ -87,7 +88,7 @@ def _is_user(prober: ProberBase, row: Planted, column: Column, target: int | Non
     ]
 
 
-def _groups(prober: ProberBase, actor: Actor) -> dict[int, Any]:
+def groups(prober: ProberBase, actor: Actor) -> dict[int, Any]:
     """The groups of ``actor``, by the table that holds them."""
     world = next((w for w in prober.worlds.values() if w.actor.name == actor.name), None)
     found: dict[int, Any] = {}

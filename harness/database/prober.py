@@ -171,11 +171,12 @@ class Prober(ProberMoves):
     ) -> Iterator[Sighting]:
         """What the declaration lets A (or ``actor``) do with a row works: else denials prove nothing."""
         actor = actor or self.worlds["A"].actor
-        may = {k: v and k in commands for k, v in self.expected(subject, actor, row.data).items()}
+        declared = self.expected(subject, actor, row.data)
+        may = {k: v and k in commands for k, v in declared.items()}
         if may["SELECT"]:
             outcome, did = self.read(subject, actor, row)
             yield from self._promised("SELECT", subject, actor, row, outcome, did)
-        if may["UPDATE"]:
+        if may["UPDATE"] and self.expected(subject, actor, row.data, new=True)["UPDATE"]:
             column = self._harmless(subject, actor)
             if column is None:
                 yield _missing(
@@ -183,14 +184,15 @@ class Prober(ProberMoves):
                 )
             else:
                 value = values.value(column, row.data.get(column.name))
-                where = self._own(subject, actor, row)
+                where = self._own(subject, actor, row, seen=declared["SELECT"])
                 statement = f"update {subject.relation.sql} set {column.sql} = {value} where {where}"
                 outcome = self.session.attempt(actor, statement)
                 if outcome.raised:  # a trigger may refuse what changes nothing
                     outcome = self._really(subject, actor, where) or outcome
                 yield from self._promised("UPDATE", subject, actor, row, outcome, statement)
         if may["DELETE"]:
-            statement = f"delete from {subject.relation.sql} where {self._own(subject, actor, row)}"
+            where = self._own(subject, actor, row, seen=declared["SELECT"])
+            statement = f"delete from {subject.relation.sql} where {where}"
             outcome = self.session.attempt(actor, statement)
             yield from self._promised("DELETE", subject, actor, row, outcome, statement)
         new = self.anew(subject, row.data)
@@ -198,7 +200,10 @@ class Prober(ProberMoves):
             outcome, did = self._one_more(subject, actor, row, new)
             yield from self._promised("INSERT", subject, actor, row, outcome, did)
 
-    def _own(self, subject: Subject, actor: Actor, row: Planted) -> str:
+    def _own(self, subject: Subject, actor: Actor, row: Planted, *, seen: bool) -> str:
+        """Which row: by its key, where the caller may read it; a filter brings the SELECT policies in."""
+        if not seen:
+            return "true"
         readable = {c.name for c in subject.relation.columns_for(actor.role, "SELECT")}
         if subject.relation.key and set(subject.relation.key) <= readable:
             return row.match()

@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from harness.database.arguments import arguments
 from harness.database.catalogue import Function, Relation
 from harness.database.declaration import FunctionRule
 from harness.database.findings import Found, Gap
+from harness.database.mentions import tables_in
 from harness.database.oracle import Actor, literal
 from harness.database.planted import Planted
 from harness.database.prober import Prober
 from harness.database.prober_views import foreign_marks
 from harness.database.session import Outcome
+from harness.database.variants import shown, statement
+from harness.database.wishes import wishes
 
 __all__ = ["Privacy", "concerned", "functions", "gave", "leak", "privacy", "secrets_of", "watching"]
 
 _ROWS = 50
+_MOST_STATES = 10
 _MOST_COMPARED = 8
 _MOST_AS_CALLER = 16
 """Calls of what does no more than its caller may do anyway."""
@@ -54,6 +59,8 @@ def functions(prober: Prober) -> Iterator[Found]:
                 found = _called(prober, function, view, secret)
                 if found is not None:
                     yield found
+        if function.definer and prober.worlds["B"].actor.role in function.executors:
+            yield from _in_states(prober, function, secret)
 
 
 def concerned(prober: Prober) -> list[tuple[Function, FunctionRule]]:
@@ -65,6 +72,32 @@ def concerned(prober: Prober) -> list[tuple[Function, FunctionRule]]:
         and rule.reveals != "anything"
         and function.kind == "f"
     ]
+
+
+def _in_states(prober: Prober, function: Function, secret: set[str]) -> Iterator[Found]:
+    """Called by B while A's rows are what the function asks for: one in the bin, one that is locked."""
+    body = " ".join(" ".join(f.body for f in prober.catalogue.called([function.oid])).split())
+    tables = tables_in(prober.catalogue, body) - {prober.declaration.users or ""}
+    tables -= {membership.table for membership in prober.declaration.memberships.values()}
+    states = (
+        (planted, {name: wished})
+        for planted in prober.worlds["A"].rows.values()
+        if planted.relation.title in tables and not planted.found
+        for name, wished in wishes(planted.relation, planted.data, body)
+    )
+    for planted, change in itertools.islice(states, _MOST_STATES):
+        was = (planted.data, planted.table, planted.ctid)
+        with prober.session.altered(statement(planted, change)) as rows:
+            planted.data, planted.table, planted.ctid = rows[0] if rows else was
+            try:  # what may come out is another thing, too
+                view = privacy(prober, prober.worlds["B"].actor) if rows else None
+                found = _called(prober, function, view, secret) if view is not None else None
+            finally:
+                planted.data, planted.table, planted.ctid = was
+        if found is not None:
+            told = f"{found.proofs[0]}, with {shown(planted, change)}"
+            yield replace(found, proofs=(told,))
+            return
 
 
 def _callers(prober: Prober) -> list[Actor]:
@@ -197,6 +230,8 @@ def _one_by_one(prober: Prober, function: Function, view: Privacy, ways: list[li
             prober.gaps.append(Gap(f"function {function.title}", why))
             return None
         if outcome.sqlstate:
+            if told := _told(outcome, view, given):
+                return leak(function, view.actor, told, call)
             continue
         if what := gave(outcome, view, given):
             return leak(function, view.actor, what, call)
@@ -221,6 +256,13 @@ def gave(outcome: Outcome, view: Privacy, given: list[str]) -> str:
     if list(now) != list(then):
         return "it changed rows of user A"
     return f"it made its caller {', '.join(sorted(gained))} in a group of user A" if gained else ""
+
+
+def _told(outcome: Outcome, view: Privacy, given: list[str]) -> str:
+    """What a refusal says that is none of the caller's business."""
+    known = " ".join(given)
+    seen = next((mark for mark in view.marks if mark in outcome.message and mark not in known), None)
+    return f"its error gave away {seen} of user A" if seen else ""
 
 
 def _roles(power: str) -> set[str]:

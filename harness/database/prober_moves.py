@@ -16,6 +16,8 @@ from harness.database.sightings import Sighting, broken
 
 __all__ = ["ProberMoves"]
 
+_MOST_WRITTEN = 40
+
 
 @dataclass
 class ProberMoves(ProberBase):
@@ -96,7 +98,8 @@ class ProberMoves(ProberBase):
         """``actor`` makes a row what the declaration does not let it become."""
         relation = subject.relation
         after = own.data | change
-        if after == own.data:
+        fixed = {c.name for c in relation.columns if c.generated or c.identity == "a"}
+        if after == own.data or fixed & set(change):
             return
         if subject.bucket:
             after = self.anew(subject, after)
@@ -132,6 +135,23 @@ class ProberMoves(ProberBase):
         elif outcome.policy_error and not outcome.sqlstate.startswith("22"):
             yield broken(subject, actor, "UPDATE", own.data, outcome)
         self._interrupted(subject, outcome)
+
+    def written(self, subject: Subject, actor: Actor, rows: list[dict[str, Any]]) -> list[bool]:
+        """Which of ``rows`` the policies let ``actor`` write with an update."""
+        return [self.passes(subject, actor, "UPDATE", row, new=True) for row in rows[:_MOST_WRITTEN]]
+
+    def escape(
+        self, subject: Subject, actor: Actor, there: Planted, change: dict[str, Any]
+    ) -> Iterator[Sighting]:
+        """``actor`` changes a row that they may not change."""
+        fixed = {c.name for c in subject.relation.columns if c.generated or c.identity == "a"}
+        if fixed & set(change) or subject.relation.rows > LARGE:
+            return
+        outcome, _ = self._updated(subject, actor, there, change)
+        if outcome.sqlstate in PASSED or (not outcome.sqlstate and outcome.rows > 0 and not outcome.seen):
+            did = f"update {subject.relation.title} set {values.shown(change)} where true"
+            saw = f"the row became {values.shown(change)}"
+            yield Sighting("foreign-update", subject, actor, "UPDATE", there.data, did, saw)
 
     def _updated(
         self, subject: Subject, actor: Actor, own: Planted, change: dict[str, Any]

@@ -15,18 +15,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from harness.database.catalogue import Column
 from harness.database.declaration import Rule
 from harness.database.findings import Gap
 from harness.database.oracle import Actor, Subject, literal, predicate, record
 from harness.database.planted import Planted
 from harness.database.prober import Prober
+from harness.database.promise_values import changes_for, update_of
+from harness.database.rule_text import personal
 from harness.database.sightings import Sighting
-from harness.database.synthesise import constants, plausible
 
 __all__ = ["alike", "promised"]
 
-_CALLER = re.compile(r"\b(uid|jwt|email|role)\(\)|current_setting|current_user|session_user", re.I)
 _MOST = 100
 """Variants of a row that are thought of for one subject."""
 Open = dict[tuple[int, str], Rule]
@@ -44,8 +43,9 @@ def promised(prober: Prober, subject: Subject) -> Iterator[Sighting]:
     actors = [owner, *(a for a in prober.intruders if a.role in prober.catalogue.roles)]
     actors += _claiming(owner, " ".join(f"{r.where or ''} {r.check or ''}" for r in subject.rules))
     open_: Open = {(i, c): rule for i, rule in enumerate(subject.rules) for c in rule.may}
-    for alone in (True, False):
-        yield from _Search(prober, subject, row, actors, open_, alone).sightings()
+    for stays, alone in itertools.product((True, False), (True, False)):
+        if open_:
+            yield from _Search(prober, subject, row, actors, open_, alone, stays).sightings()
     for rule in {id(rule): rule for rule in open_.values()}.values():
         what = ", ".join(c for (_, c), other in open_.items() if other is rule)
         condition = f" where {rule.check or rule.where}" if rule.check or rule.where else ""
@@ -63,6 +63,8 @@ class _Search:
     actors: list[Actor]
     open: Open
     alone: bool
+    stays: bool = False
+    """Whether a row that may be changed must be one that may also be written as it is."""
 
     def sightings(self) -> Iterator[Sighting]:
         """With A's row as it is; with settings; changed; with what is looked at changed; without it."""
@@ -79,6 +81,8 @@ class _Search:
             yield from self.varied()
         if self.open:
             yield from self.around()
+        if self.open:
+            yield from self.both()
         if any(command == "insert" for _, command in self.open):
             yield from self.without()
 
@@ -95,7 +99,10 @@ class _Search:
         if not set(mine) & set(self.open):
             return []
         tests = [
-            predicate(self.subject, self.subject.rules[i], declaration, actor, new=c == "insert")
+            " and ".join(
+                f"({predicate(self.subject, self.subject.rules[i], declaration, actor, new=new)})"
+                for new in ((False, True) if c == "update" and self.stays else (c == "insert",))
+            )
             for i, c in mine
         ]
         columns = ", ".join(f"coalesce(({test}), false)" for test in tests)
@@ -120,34 +127,14 @@ class _Search:
     def varied(self) -> Iterator[Sighting]:
         """A's row is given what a condition asks for."""
         named = {rule.by for rule in self.open.values() if rule.who == "owner" and rule.by}
-        for change in itertools.islice(_changes(self.row, self.text, self.users, named), _MOST):
-            for actor in self.actors:
-                try:
-                    closed = self.satisfied(actor, self.row.data | change)
-                except ValueError:  # no value for such a condition
-                    continue
-                if not closed:
-                    continue
-                with self.prober.session.altered(_update(self.row, change)) as rows:
-                    if not rows:  # the table does not take it
-                        self.open.update({key: self.subject.rules[key[0]] for key in closed})
-                        continue
-                    there = Planted(self.row.relation, *rows[0])
-                    for sighting in self.prober.owner(self.subject, there, actor, _commands(closed)):
-                        yield self.prober.judged(sighting)
-            if not self.open:
-                return
+        yield from self._each(
+            list(itertools.islice(changes_for(self.row, self.text, self.users, named), _MOST))
+        )
 
     def around(self) -> Iterator[Sighting]:
         """Rows of A at which a condition looks are changed: a friendship that B accepts, A's own seat."""
-        looked_up = [
-            (planted, change)
-            for planted in self.prober.worlds["A"].rows.values()
-            if planted.relation.title != self.prober.declaration.users and self._looks_at(planted)
-            for change in _changes(planted, self.text, self.users, _user_columns(self.prober, planted))
-        ]
-        for planted, change in looked_up[:_MOST]:
-            with self.prober.session.altered(_update(planted, change)) as rows:
+        for planted, change in self._looked_up()[:_MOST]:
+            with self.prober.session.altered(update_of(planted, change)) as rows:
                 there = Planted(planted.relation, *rows[0]) if rows and planted is self.row else self.row
                 for actor in self.actors if rows else ():
                     if closed := self.satisfied(actor, there.data):
@@ -155,6 +142,46 @@ class _Search:
                             yield self.prober.judged(sighting)
             if not self.open:
                 return
+
+    def _looked_up(self) -> list[tuple[Planted, dict[str, Any]]]:
+        """Rows of A that conditions read, each with what they may wish of it."""
+        return [
+            (planted, change)
+            for planted in self.prober.worlds["A"].rows.values()
+            if planted.relation.title != self.prober.declaration.users and self._looks_at(planted)
+            for change in changes_for(planted, self.text, self.users, _user_columns(self.prober, planted))
+        ]
+
+    def both(self) -> Iterator[Sighting]:
+        """A's row and one that a condition looks at are changed: a request for a course that is listed."""
+        named = {rule.by for rule in self.open.values() if rule.who == "owner" and rule.by}
+        own = list(itertools.islice(changes_for(self.row, self.text, self.users, named), _MOST))
+        for planted, change in self._looked_up()[: _MOST // 4]:
+            if planted is self.row:
+                continue
+            with self.prober.session.altered(update_of(planted, change)) as rows:
+                yield from self._each(own) if rows else ()
+            if not self.open:
+                return
+
+    def _each(self, changes: list[dict[str, Any]]) -> Iterator[Sighting]:
+        """A's row with each of ``changes``, as everybody."""
+        for change, actor in itertools.product(changes, self.actors):
+            if not self.open:
+                return
+            try:
+                closed = self.satisfied(actor, self.row.data | change)
+            except ValueError:  # no value for such a condition
+                continue
+            if not closed:
+                continue
+            with self.prober.session.altered(update_of(self.row, change)) as rows:
+                if not rows:  # the table does not take it
+                    self.open.update({key: self.subject.rules[key[0]] for key in closed})
+                    continue
+                there = Planted(self.row.relation, *rows[0])
+                for sighting in self.prober.owner(self.subject, there, actor, _commands(closed)):
+                    yield self.prober.judged(sighting)
 
     def _looks_at(self, planted: Planted) -> bool:
         """Whether a condition that is still open reads the row's table; its own, whether once more."""
@@ -217,90 +244,27 @@ def _user_columns(prober: Prober, planted: Planted) -> set[str]:
     return {name for link in links for name in link.columns}
 
 
-def _changes(row: Planted, text: str, users: list[str], named: set[str]) -> Iterator[dict[str, Any]]:
-    """Values that a condition may wish for: of one column, then of two. ``named`` columns lead to users."""
-    relation = row.relation
-    bound = {n for c in relation.constraints if c.kind in ("p", "f") for n in c.columns}
-    wished = {
-        column.name: list(_wished(column, row.data.get(column.name), text))
-        for column in relation.columns
-        if re.search(rf"\b{re.escape(column.name)}\b", text)
-        and not column.generated
-        and column.name not in bound
-    }
-    for column in relation.columns:
-        if column.name in named:
-            wished[column.name] = list(users)
-        elif column.name in wished and column.category == "A":
-            wished[column.name] += [[user] for user in users]
-    for name, values in wished.items():
-        yield from ({name: value} for value in values)
-    for one, other in itertools.combinations(wished, 2):
-        yield from ({one: a, other: b} for a, b in itertools.product(wished[one], wished[other]))
-
-
-def _wished(column: Column, now: Any, text: str) -> Iterator[Any]:
-    if column.category == "B":
-        yield not now
-    elif column.category == "D":
-        yield from ("infinity", "-infinity")
-    elif column.category == "N":
-        for number in constants(text):
-            if re.fullmatch(r"-?\d+", number):
-                yield from (int(number), int(number) + 1, int(number) - 1)
-    elif column.category == "S" or column.labels:
-        yield from (value for value in constants(text) if not column.labels or value in column.labels)
-    if not column.not_null:
-        yield plausible(column, "promise") if now is None else None
-
-
-def _written(value: Any) -> str | None:
-    if isinstance(value, list):
-        return "{" + ",".join(map(str, value)) + "}"
-    return None if value is None else str(value)
-
-
-def _update(row: Planted, change: dict[str, Any]) -> str:
-    pairs = ", ".join(
-        f"{c.sql} = {literal(_written(v))}"
-        for name, v in change.items()
-        if (c := row.relation.column(name))
-    )
-    here = f"t.tableoid = {row.table} and t.ctid = {literal(row.ctid)}"
-    return (
-        f"update {row.relation.sql} t set {pairs} where {here}"
-        " returning to_jsonb(t.*), t.tableoid::bigint, t.ctid::text"
-    )
-
-
 def alike(prober: Prober, subject: Subject) -> Gap | None:
     """Why the rows of A and B cannot tell a leak from what is allowed; nothing, when they can."""
     worlds = prober.worlds
     a, b = worlds["A"].row(subject), worlds["B"].row(subject)
-    personal = [r for r in subject.rules if _personal(r)]
-    if a is None or b is None or not personal or not subject.relation.table or subject.heir:
+    telling = [r for r in subject.rules if personal(r)]
+    if a is None or b is None or not telling or not subject.relation.table or subject.heir:
         return None
     hint = "say `plant:` so that they differ ({mark}, {number})"
     if a.found or b.found or a.match() == b.match():
         return Gap(subject.title, "user A and user B have no row of their own: no other value fits", hint)
-    for rule in personal:
+    for rule in telling:
         same = rule.by and rule.by != "folder" and a.data.get(rule.by) == b.data.get(rule.by)
         if same and (rule.who == "members" or str(a.data.get(rule.by or "")) == worlds["A"].user):
             why = f"the rows of user A and user B have the same {rule.by}: both are in one group"
             return Gap(subject.title, why, hint)
     shared = {row.relation.oid for world in worlds.values() for row in world.rows.values() if row.found}
     if shared & {c.target for c in subject.relation.constraints if c.kind == "f"}:
-        asked = tuple(rule for rule in personal if rule.where)
+        asked = tuple(rule for rule in telling if rule.where)
         alone = Subject(subject.relation, asked, subject.title, bucket=subject.bucket)
         open_: Open = {(i, c): r for i, r in enumerate(asked) for c in r.may if c != "insert"}
         if _Search(prober, alone, a, [], open_, alone=False).satisfied(worlds["B"].actor, a.data):
             why = "user A and user B share a row that theirs lead to, and B may do with A's what A may"
             return Gap(subject.title, why, hint)
     return None
-
-
-def _personal(rule: Rule) -> bool:
-    """Whether a rule tells one user from another."""
-    return rule.who in ("owner", "members") or bool(
-        _CALLER.search(f"{rule.where or ''} {rule.check or ''}")
-    )

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from harness.database import static_functions, static_grants, static_relations, static_roles, static_storage
+from harness.database import (
+    static_functions,
+    static_grants,
+    static_relations,
+    static_roles,
+    static_storage,
+    static_trust,
+)
 from harness.database.catalogue import Catalogue
 from harness.database.declaration import Declaration
 from harness.database.findings import Found
@@ -25,7 +32,8 @@ RULES: tuple[StaticRule, ...] = (
     static_rules,
     static_relations.views,
     static_relations.unprotected,
-    static_relations.policies,
+    static_trust.policies,
+    static_trust.views,
     static_functions.exposed,
     static_functions.search_path,
     static_functions.leakproof,

@@ -20,7 +20,7 @@ _KINDS = {
     "UPDATE": "foreign-update",
     "DELETE": "foreign-delete",
 }
-_CALLER = re.compile(r"\w+\(|current_setting|= ANY|\bIN\b|EXISTS", re.I)
+_CALLER = re.compile(r"[\w\"]\(|current_setting|= ANY|\bIN\b|EXISTS", re.I)
 
 
 def loose(catalogue: Catalogue, declaration: Declaration, *, dormant: bool = False) -> Iterator[Found]:
@@ -119,10 +119,12 @@ def binds(expression: str, relation: Relation, rules: list[Rule], others: Sequen
 def _names(text: str, relation: Relation, rule: Rule) -> bool:
     if rule.by == "folder":
         return bool(re.search(r"foldername|split_part|path_tokens|\bname\b.*uid\(|owner", text))
-    if rule.by and re.search(rf"\b{re.escape(rule.by)}\b", text) and _CALLER.search(text):
+    if rule.by and re.search(rf"(?<!\w){re.escape(rule.by)}(?!\w)", text) and _CALLER.search(text):
         return True
     asked = f"{rule.where or ''} {rule.check or ''}"
     if set(constants(asked)) & set(constants(text)) - {""}:
         return True
     words = set(re.findall(r"\w+", asked))
-    return any(c.name in words and re.search(rf"\b{re.escape(c.name)}\b", text) for c in relation.columns)
+    return any(
+        c.name in words and re.search(rf"(?<!\w){re.escape(c.name)}(?!\w)", text) for c in relation.columns
+    )

@@ -7,25 +7,40 @@ the many rows matter is evaluated first; only what policies and declaration disa
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
 from harness.database import parts
+from harness.database.callers import callers
 from harness.database.catalogue import COMMANDS, Relation
 from harness.database.findings import Gap
+from harness.database.kinship import collisions, in_documents, kin
 from harness.database.matrix import disputed
+from harness.database.mentions import tables_in
 from harness.database.oracle import Actor, Subject, literal
 from harness.database.planted import Planted
 from harness.database.prober import Prober
 from harness.database.sightings import Sighting
-from harness.database.synthesise import constants
 from harness.database.values import value
-from harness.database.wishes import combined, wishes
+from harness.database.wishes import combined, pairs, wishes
 
-__all__ = ["others", "statement", "texts_of", "tried"]
+__all__ = [
+    "Change",
+    "bases",
+    "changes_of",
+    "looked_at",
+    "others",
+    "shown",
+    "statement",
+    "texts_of",
+    "tried",
+]
 
+_MOST_STATES = 12
+_MOST_PLACES = 6
 _MOST_ALONE = 40
 _MOST_OTHERS = 24
 _MOST_EVALUATED = 400
@@ -41,29 +56,52 @@ def tried(prober: Prober, subject: Subject) -> Iterator[Sighting]:
         return
     texts = texts_of(prober, subject)
     text = " ".join(texts)
-    changes = list(_changes(prober, subject, row, texts))
+    changes = list(changes_of(prober, subject, row, texts))
     if len(changes) > _MOST_EVALUATED:
         why = f"its conditions name more values than the {_MOST_EVALUATED} that are evaluated"
         prober.gaps.append(Gap(subject.title, why))
     changes = changes[:_MOST_EVALUATED]
     for actor in prober.concerned(subject):
-        own = [c for c in parts.of(prober, subject, row, actor) if c not in changes] if actor.user else []
+        places = [c for c in _placed(prober, subject, row, actor, text) if c not in changes]
+        states = [c for c in changes if len(c) == 1][:_MOST_STATES]
+        own = [
+            *places,
+            *(
+                s | p
+                for p, s in itertools.product(places[:_MOST_PLACES], states)
+                if not s.keys() & p.keys()
+            ),
+        ]
         yield from _evaluated(prober, subject, row, actor, [*changes, *own])
     if _looks_itself_up(prober, subject):
         for change in [c for c in changes if len(c) == 1][:_MOST_ALONE]:
             yield from _with(prober, subject, row, row, change, prober.intruders, COMMANDS)
     yield from _elsewhere(prober, subject, row, text)
-    yield from _callers(prober, subject, row, text)
+    yield from callers(prober, subject, row, text)
 
 
-def _changes(prober: Prober, subject: Subject, row: Planted, texts: list[str]) -> Iterator[Change]:
+def _placed(prober: Prober, subject: Subject, row: Planted, actor: Actor, text: str) -> Iterator[Change]:
+    """A's row with ``actor`` in it, or near what is theirs."""
+    if not actor.user:
+        return
+    yield from parts.of(prober, subject, row, actor)
+    if not subject.bucket and actor.name != "A":
+        yield from in_documents(row, actor, text)
+        yield from kin(prober, row, text)
+        yield from collisions(prober, row)
+
+
+def changes_of(prober: Prober, subject: Subject, row: Planted, texts: list[str]) -> Iterator[Change]:
+    """What A's row may be like, as far as it matters to what is said of it."""
     if subject.bucket:  # of a file, the name says whose it is
         for name in parts.file_names(prober, str(row.data["name"]), " ".join(texts)):
             yield {"name": name}
         return
     for name, wished in wishes(row.relation, row.data, " ".join(texts)):
         yield {name: wished}
-    yield from combined(row.relation, row.data, texts)
+    together = list(combined(row.relation, row.data, texts))
+    yield from together
+    yield from (change for change in pairs(row.relation, row.data, texts) if change not in together)
 
 
 def texts_of(prober: Prober, subject: Subject) -> list[str]:
@@ -83,7 +121,7 @@ def texts_of(prober: Prober, subject: Subject) -> list[str]:
 
 def _looks_itself_up(prober: Prober, subject: Subject) -> bool:
     """Whether a policy reads its own table again: then an imagined row is not the one that it finds."""
-    name = re.compile(rf"\b{re.escape(subject.relation.name)}\b")
+    name = re.compile(rf"(?<!\w){re.escape(subject.relation.name)}(?!\w)")
     for policy in prober.catalogue.policies_of(subject.relation):
         bodies = " ".join(f.body for f in prober.catalogue.called(policy.functions))
         own = re.findall(
@@ -105,6 +143,8 @@ def _evaluated(
         confirmed = 0
         for place in places[:_MOST_TRIED]:
             found = list(_with(prober, subject, row, row, changes[place], [actor], (command,)))
+            if not found and command == "UPDATE":
+                found = list(_escapes(prober, subject, row, actor, changes, changes[place]))
             confirmed += bool(found)
             yield from found
             if confirmed == _MOST_CONFIRMED:
@@ -120,14 +160,43 @@ def _with(
     actors: list[Actor],
     commands: Sequence[str],
 ) -> Iterator[Sighting]:
-    shown = ", ".join(f"{changed.relation.title}.{n} = {_shown(v)}" for n, v in change.items())
+    told = shown(changed, change)
     with prober.session.altered(statement(changed, change)) as rows:
         if not rows:
             return
         there = Planted(row.relation, *rows[0]) if changed is row else row
         for actor in actors:
-            for sighting in prober.existing(subject, actor, there, f"with {shown}", commands):
+            for sighting in prober.existing(subject, actor, there, f"with {told}", commands):
                 yield prober.judged(sighting)  # while the change still stands
+
+
+def _escapes(
+    prober: Prober,
+    subject: Subject,
+    row: Planted,
+    actor: Actor,
+    changes: Sequence[Change],
+    state: Change,
+) -> Iterator[Sighting]:
+    """A row that may not be changed as it is, made one that may be written: a paid order opened again."""
+    granted = {c.name for c in subject.relation.columns_for(actor.role, "UPDATE")}
+    back = [{name: row.data.get(name) for name in state}]
+    ways = [c for c in (*back, *changes) if c and set(c) <= granted]
+    with prober.session.altered(statement(row, state)) as rows:
+        if not rows:
+            return
+        there = Planted(row.relation, *rows[0])
+        written = [there.data | way for way in ways]
+        for place, passes in enumerate(prober.written(subject, actor, written)):
+            if passes and (found := list(prober.escape(subject, actor, there, ways[place]))):
+                told = shown(row, state)
+                yield from (prober.judged(replace(one, variant=f"with {told}")) for one in found)
+                return
+
+
+def shown(planted: Planted, change: Change) -> str:
+    """How a finding tells of a change."""
+    return ", ".join(f"{planted.relation.title}.{n} = {_shown(v)}" for n, v in change.items())
 
 
 def _shown(wished: Any) -> str:
@@ -162,14 +231,8 @@ def _elsewhere(prober: Prober, subject: Subject, row: Planted, text: str) -> Ite
 
 def others(prober: Prober, subject: Subject, text: str) -> Iterator[tuple[Planted, list[Actor]]]:
     """A's rows of tables that the policies look at, and what makes a mate one; with whom it matters to."""
-    known, members = prober.catalogue, {m.table for m in prober.declaration.memberships.values()}
-    titles = set(re.findall(r"\b\w+\.\w+\b", text))
-    titles |= {
-        r.title
-        for p in known.policies_of(subject.relation)
-        for oid in p.relations
-        if (r := known.by_oid.get(oid))
-    }
+    members = {m.table for m in prober.declaration.memberships.values()}
+    titles = _titles(prober, subject, text)
     weak = [w for name, w in prober.worlds.items() if name.startswith("member of ")]
     for world in [prober.worlds["A"], *weak]:
         for planted in world.rows.values():
@@ -182,27 +245,38 @@ def others(prober: Prober, subject: Subject, text: str) -> Iterator[tuple[Plante
                 yield planted, [world.actor]
 
 
-def _callers(prober: Prober, subject: Subject, row: Planted, text: str) -> Iterator[Sighting]:
-    """Callers whose token says what a policy asks for, as anybody could have one."""
-    intruder = prober.worlds["B"].actor
-    for email in _addresses(text):
-        caller = replace(intruder, claims=intruder.claims | {"email": email})
-        yield from prober.existing(subject, caller, row, f"with the address {email}")
-    for claim, said in parts.claims(text):
-        for actor in (prober.worlds["A"].actor, intruder):
-            caller = replace(actor, claims=actor.claims | {claim: said})
-            yield from prober.existing(subject, caller, row, f"with the claim {claim} = {said}")
-            if actor.name == "A":
-                yield from prober.inserts(subject, caller)
+def _titles(prober: Prober, subject: Subject, text: str) -> set[str]:
+    """The tables that the policies and rules of the subject read."""
+    known = prober.catalogue
+    found = tables_in(known, text)
+    return found | {
+        r.title
+        for p in known.policies_of(subject.relation)
+        for oid in p.relations
+        if (r := known.by_oid.get(oid))
+    }
 
 
-def _addresses(text: str) -> Iterator[str]:
-    """Addresses that a policy about e-mail would let in, as somebody else could have one."""
-    for match in re.finditer(r"email", text, re.I):
-        around = text[max(0, match.start() - 40) : match.end() + 120]
-        for constant in constants(around):
-            domain = constant.strip("%").lstrip("@")
-            if re.fullmatch(r"[\w-]+(\.[\w-]+)+", domain):
-                yield f"probe@{domain}"
-                yield f"probe@not-{domain}"
-                return
+def looked_at(prober: Prober, subject: Subject, text: str) -> Iterator[Planted]:
+    """Rows of A and of B that the policies look at, but of memberships only B's."""
+    members = {m.table for m in prober.declaration.memberships.values()}
+    titles = _titles(prober, subject, text)
+    for name in ("A", "B"):
+        for planted in prober.worlds[name].rows.values():
+            title = planted.relation.title
+            known = title in titles and title != prober.declaration.users and not planted.found
+            if known and (title not in members or name == "B"):
+                yield planted
+
+
+def bases(prober: Prober, subject: Subject, row: Planted, actor: Actor) -> Iterator[Change]:
+    """New rows to start from: A's, the caller's own, and A's with the caller as its owner."""
+    yield row.data
+    if actor.user is None or actor.name == "A":
+        return
+    own = next((w.row(subject) for w in prober.worlds.values() if w.actor.name == actor.name), None)
+    if own is not None:
+        yield own.data
+    owners = [n for n in prober.links(subject) if row.data.get(n) == prober.worlds["A"].user]
+    if owners:
+        yield row.data | dict.fromkeys(owners, actor.user)

@@ -6,6 +6,7 @@ import itertools
 import json
 import re
 from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from harness.database.catalogue import Column, Relation
@@ -14,13 +15,42 @@ from harness.database.mates import possible
 from harness.database.patterns import from_regex
 from harness.database.synthesise import constants, plausible
 
-__all__ = ["combined", "mentioned", "wishes"]
+__all__ = ["combined", "documents", "mentioned", "moments", "pairs", "spans", "spells", "wishes"]
 
 _STOP = re.compile(r"\b(AND|OR|SELECT|WHERE)\b", re.I)
 _NUMBER = re.compile(r"-?\d+(\.\d+)?")
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.I)
 _LONGEST = 5_000
+_SPELLS = ((30, 32), (-30, -28), (-1, 1), (-3, 10), (1, 3))
+"""From and until when, in days from now: to come, over, now, long under way, at once."""
 _MOST_COMBINED = 200
+_MOST_PAIRED = 5
+
+
+def moments(base: str) -> list[str]:
+    """Long ago, lately, soon and never, of a type of dates: what is over did begin."""
+    if base in ("time", "timetz", "interval"):
+        return []
+    now = datetime.now(UTC)
+    near = [(now + timedelta(days=days)).isoformat(timespec="seconds") for days in (-2, 2)]
+    return ["infinity", "-infinity", *near]
+
+
+def spans(base: str) -> list[str]:
+    """Ranges of dates that are over, and that are yet to come."""
+    if base not in ("daterange", "tsrange", "tstzrange"):
+        return []
+    before, after = (moment.replace("T", " ") for moment in moments(base)[2:])
+    return [f'(,"{before}")', f'("{after}",)']
+
+
+def spells(base: str) -> list[str]:
+    """Short ranges of dates that are over, that are now, and that are yet to come."""
+    if base not in ("daterange", "tsrange", "tstzrange"):
+        return []
+    now = datetime.now(UTC)
+    ends = [(now + timedelta(days=a), now + timedelta(days=b)) for a, b in _SPELLS]
+    return [f"[{a:%Y-%m-%d %H:%M},{b:%Y-%m-%d %H:%M})" for a, b in ends]
 
 
 def mentioned(name: str, text: str) -> bool:
@@ -53,11 +83,24 @@ def combined(relation: Relation, row: dict[str, Any], texts: Sequence[str]) -> I
             if len(pools) < 2:
                 continue
             names = list(pools)[:4]
-            for values in itertools.product(*([*pools[name][:2], row.get(name)] for name in names)):
+            # of dates all four: what was and is over has both of its ends in the past
+            most = {c.name: 4 if c.category == "D" and len(names) < 4 else 2 for c in relation.columns}
+            for values in itertools.product(*([*pools[n][: most[n]], row.get(n)] for n in names)):
                 change = {n: v for n, v in zip(names, values, strict=True) if v != row.get(n)}
                 if len(change) > 1 and change not in made:
                     made.append(change)
     yield from made[:_MOST_COMBINED]
+
+
+def pairs(relation: Relation, row: dict[str, Any], texts: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """Any two columns: what one alternative does not ask for, another rule may forbid."""
+    pools: dict[str, list[Any]] = {}
+    for name, value in wishes(relation, row, " ".join(texts)):
+        if value is not None:
+            pools.setdefault(name, []).append(value)
+    for one, other in itertools.combinations(list(pools)[:_MOST_PAIRED], 2):
+        for a, b in itertools.product(pools[one][:3], pools[other][:3]):
+            yield {one: a, other: b}
 
 
 def _arms(text: str) -> Iterator[str]:
@@ -85,14 +128,14 @@ def _values(relation: Relation, column: Column, now: Any, text: str, *, linked: 
     if column.category == "B":
         yield not now
     elif column.category == "D":
-        yield from ("infinity", "-infinity")
+        yield from moments(column.base)
     elif column.category == "R":
-        yield from ("(,)", "empty")
+        yield from (*spells(column.base), "(,)", "empty", *spans(column.base))
     elif column.category == "N":
         numbers = [c for c in (*near, *possible(relation, column)) if _NUMBER.fullmatch(c)]
         yield from (v for n in numbers for v in (n, f"{float(n) + 1:g}", f"{float(n) - 1:g}"))
     elif column.base in ("json", "jsonb"):
-        yield from _documents(column.name, text)
+        yield from _within(now, column.name, text)
     elif column.category == "A":
         yield from ([value] for value in near if not value.startswith("{"))
     elif column.category in ("S", "E") or column.labels:
@@ -132,21 +175,34 @@ def _near(name: str, text: str) -> list[str]:
     return list(found)[:6]
 
 
-def _documents(name: str, text: str) -> Iterator[Any]:
+def _within(now: Any, name: str, text: str) -> Iterator[Any]:
+    """What is there, with what a text looks for; and with another answer where it looks for a yes."""
+    there = now if isinstance(now, dict) else {}
+    for document in documents(name, text):
+        if not isinstance(document, dict):
+            yield document
+            continue
+        yield there | document
+        if any(value is True for value in document.values()):
+            others: tuple[Any, ...] = (False, "no", [])
+            yield from (there | dict.fromkeys(document, other) for other in others)
+
+
+def documents(name: str, text: str) -> Iterator[Any]:
     """Documents that hold what a text looks for in one."""
     step = r"(?:\s*\)*\s*->>?\s*'[^']+'(?:::text)?)+"
     for path, value in re.findall(
-        rf"\b{re.escape(name)}\b({step})\)*(?:::\w+)?\)*\s*(?:(?:=|~~\*?)\s*'([^']*)')?", text
+        rf"(?<!\w){re.escape(name)}(?!\w)({step})\)*(?:::\w+)?\)*\s*(?:(?:=|~~\*?)\s*'([^']*)')?", text
     ):
         yield _nested(re.findall(r"'([^']+)'", path), value or True)
     for path, value in re.findall(
-        rf"\b{re.escape(name)}\b\s*#>>?\s*'\{{([^}}]*)\}}'(?:::text\[\])?\)*(?:::\w+)?\)*\s*(?:=\s*'([^']*)')?",
+        rf"(?<!\w){re.escape(name)}(?!\w)\s*#>>?\s*'\{{([^}}]*)\}}'(?:::text\[\])?\)*(?:::\w+)?\)*\s*(?:=\s*'([^']*)')?",
         text,
     ):
         yield _nested(path.split(","), value or True)
-    for key in re.findall(rf"\b{re.escape(name)}\b\s*\?[|&]?\s*'([^']+)'", text):
+    for key in re.findall(rf"(?<!\w){re.escape(name)}(?!\w)\s*\?[|&]?\s*'([^']+)'", text):
         yield {key: True}
-    for document in re.findall(rf"\b{re.escape(name)}\b\s*@>\s*'([^']+)'", text):
+    for document in re.findall(rf"(?<!\w){re.escape(name)}(?!\w)\s*@>\s*'([^']+)'", text):
         try:
             yield json.loads(document)
         except ValueError:

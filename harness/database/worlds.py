@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from harness.database.catalogue import Catalogue, Relation
 from harness.database.declaration import Declaration
 from harness.database.findings import Gap
+from harness.database.mentions import tables_in
 from harness.database.oracle import Actor, Subject, literal
 from harness.database.planted import CannotPlant, Planted, World, as_text
 from harness.database.row_maker import RowMaker
@@ -21,7 +22,7 @@ from harness.database.row_values import WHOLE
 from harness.database.static_functions import MANAGED
 from harness.database.synthesise import fresh, plausible
 
-__all__ = ["Planter"]
+__all__ = ["Planter", "wanted"]
 
 
 @dataclass
@@ -63,16 +64,18 @@ class Planter(RowMaker):
                 yield (relation.oid, membership.role), max(dict.fromkeys(everyone), key=everyone.count)
             for column in relation.columns:
                 found = re.search(
-                    rf"\b{re.escape(column.name)}\b\W*(?:::\w+\W*)?(?:=|\bin\b)\W*'([^']+)'",
+                    rf"(?<!\w){re.escape(column.name)}(?!\w)\W*(?:::\w+\W*)?(?:=|\bin\b)\W*'([^']+)'",
                     membership.where or "",
                 )
                 if found:
                     yield (relation.oid, column.name), found[1]
                 elif column.base == "bool" and re.search(
-                    rf"\b{re.escape(column.name)}\b", membership.where or ""
+                    rf"(?<!\w){re.escape(column.name)}(?!\w)", membership.where or ""
                 ):
-                    yield (relation.oid, column.name), "true"
-                elif re.search(rf"\b{re.escape(column.name)}\b is not null", membership.where or "", re.I):
+                    yield (relation.oid, column.name), wanted(column.name, membership.where or "")
+                elif re.search(
+                    rf"(?<!\w){re.escape(column.name)}(?!\w) is not null", membership.where or "", re.I
+                ):
                     yield (relation.oid, column.name), plausible(column, self.mark)
 
     # --- worlds -------------------------------------------------------------------------------------
@@ -215,6 +218,14 @@ class Planter(RowMaker):
         return gone
 
 
+def wanted(name: str, condition: str) -> str:
+    """What a condition wants a yes or no to be."""
+    word = rf"(?:\w+\.)?\"?(?<!\w){re.escape(name)}(?!\w)\"?"
+    no = rf"\bnot\s+(?:coalesce\s*)?\(?\s*{word}"
+    against = rf"{word}\W*\s(?:=\s*false|is\s+false|is\s+not\s+true|is\s+distinct\s+from\s+true)"
+    return "false" if re.search(f"{no}|{against}", condition, re.I) else "true"
+
+
 def surroundings(catalogue: Catalogue, declaration: Declaration, subjects: list[Subject]) -> list[Relation]:
     """Tables outside the platform's schemas that memberships, policies, their functions and views read."""
     oids: set[int] = set()
@@ -225,7 +236,7 @@ def surroundings(catalogue: Catalogue, declaration: Declaration, subjects: list[
             oids |= set(policy.relations)
             called = [catalogue.function_by_oid.get(oid) for oid in policy.functions]
             bodies = " ".join(f.body for f in called if f and f.schema not in MANAGED)
-            titles |= set(re.findall(r"\b\w+\.\w+\b", bodies))
+            titles |= tables_in(catalogue, bodies)
     return [
         relation
         for relation in catalogue.relations

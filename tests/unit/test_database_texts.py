@@ -8,7 +8,12 @@ import pytest
 
 from harness.database.catalogue import Column, Constraint, Relation
 from harness.database.dynamic_sql import runs_text
-from harness.database.wishes import combined, wishes
+from harness.database.kinship import beside, in_documents
+from harness.database.mentions import spoken_of
+from harness.database.oracle import Actor
+from harness.database.planted import Planted
+from harness.database.wishes import combined, moments, pairs, spans, spells, wishes
+from harness.database.worlds import wanted
 
 
 def column(name: str, base: str, category: str) -> Column:
@@ -83,9 +88,60 @@ def test_a_text_that_becomes_sql(body: str) -> None:
         "begin execute 'select 1 where a = $1' using mail; end",
         "begin execute 'select 1 where a = ' || quote_literal(mail); end",
         "declare n text; begin n := 'Dear ' || mail; perform pg_notify('mails', n); end",
+        "begin return query execute 'select $1 where a ilike $2' using 'x', '%' || mail || '%'; end",
         "begin execute 'select 1'; return mail; end",
         "-- execute mail;\nbegin return mail; end",
     ],
 )
 def test_a_text_that_stays_a_value(body: str) -> None:
     assert not runs_text(body, ["mail"])
+
+
+def test_values_of_two_alternatives_are_given_together_as_well() -> None:
+    """What one alternative does not ask for, a rule may forbid."""
+    made = list(pairs(ORDERS, ROW, ["state <> 'new'::text OR credits >= 5"]))
+    assert {"state": "paid", "credits": "5"} in made
+
+
+def test_dates_lie_around_today() -> None:
+    assert len(moments("timestamptz")) == 4
+    assert moments("interval") == []
+    assert len(spans("daterange")) == 2
+    assert spans("int4range") == spells("int4range") == []
+    assert all(span.startswith("[") for span in spells("tstzrange"))
+
+
+@pytest.mark.parametrize(
+    ("condition", "value"),
+    [
+        ("accepted", "true"),
+        ("m.accepted and role <> 'x'", "true"),
+        ("not accepted", "false"),
+        ('not m."accepted"', "false"),
+        ("not coalesce(accepted, false)", "false"),
+        ("accepted = false", "false"),
+        ("accepted is not true", "false"),
+        ("accepted is true", "true"),
+    ],
+)
+def test_what_a_condition_wants_a_yes_or_no_to_be(condition: str, value: str) -> None:
+    assert wanted("accepted", condition) == value
+
+
+def test_names_hold_signs_of_any_kind() -> None:
+    assert spoken_of("paid?", 'where m."paid?"')
+    assert not spoken_of("paid", "where prepaid")
+
+
+def test_names_that_begin_like_anothers() -> None:
+    planted = Planted(ORDERS, {**ROW, "title": "9"}, 0, "")
+    made = [change["title"] for change in beside(planted, {"title": "1.2"}, "title like x || '.%'")]
+    assert {"1.22", "1.2.2", "1"} <= set(made)
+    assert not list(beside(planted, {"title": "1.2"}, "title = 'a'"))
+
+
+def test_somebody_is_put_into_a_document() -> None:
+    planted = Planted(ORDERS, {**ROW, "flags": {"owner": "a"}}, 0, "")
+    made = list(in_documents(planted, Actor("B", "authenticated", "b"), "flags -> 'readers' ? x"))
+    assert {"flags": {"owner": "a", "readers": ["b"]}} in made
+    assert not any(change["flags"]["owner"] != "a" for change in made)

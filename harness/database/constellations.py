@@ -1,0 +1,226 @@
+"""Rows of several tables changed together: a guest whose share is over, a vote in a poll that is closed.
+
+A condition that spans tables is broken by a combination: that somebody is named in a row which no longer
+counts, that they have elsewhere what they would need here. One change at a time shows none of it. So each
+combination is made in the database, policies and declaration are asked about many rows at once, and those
+on which they disagree are tried.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+
+from harness.database.catalogue import Relation
+from harness.database.kinship import in_documents, kin, named
+from harness.database.matrix import disputed, suspects
+from harness.database.oracle import Actor, Subject, record
+from harness.database.planted import Planted
+from harness.database.prober import Prober
+from harness.database.prober_base import PASSED
+from harness.database.sightings import Sighting
+from harness.database.synthesise import plausible, unique_columns
+from harness.database.variants import Change, bases, changes_of, looked_at, shown, statement, texts_of
+from harness.database.wishes import combined, wishes
+
+__all__ = ["constellations"]
+
+_MOST = 120
+"""Combinations that are made for one table and one caller."""
+_MOST_EACH = 40
+_MOST_ROWS = 24
+_MOST_CONFIRMED = 2
+
+
+@dataclass(frozen=True)
+class _Made:
+    """SQL that makes a combination, step by step, and how a finding tells of it."""
+
+    steps: tuple[str, ...]
+    told: str
+
+
+def constellations(prober: Prober, subject: Subject) -> Iterator[Sighting]:
+    """What A, B and a member without a role of note reach once other rows are different as well."""
+    row = prober.worlds["A"].row(subject)
+    if row is None or subject.heir or not subject.relation.table:
+        return
+    texts = texts_of(prober, subject)
+    around = list(looked_at(prober, subject, " ".join(texts)))
+    if not around:
+        return
+    changes: list[Change] = [{}, *itertools.islice(changes_of(prober, subject, row, texts), _MOST_ROWS)]
+    mate = next((w.actor for n, w in prober.worlds.items() if n.startswith("member of ")), None)
+    for actor in (prober.worlds["A"].actor, prober.worlds["B"].actor, mate):
+        if actor is not None:
+            yield from _of(prober, subject, row, actor, changes, around, texts)
+
+
+def _of(
+    prober: Prober,
+    subject: Subject,
+    row: Planted,
+    actor: Actor,
+    changes: list[Change],
+    around: list[Planted],
+    texts: list[str],
+) -> Iterator[Sighting]:
+    seen: dict[str, int] = {}
+    for made in itertools.islice(_combinations(prober, row, actor, around, texts), _MOST):
+        with ExitStack() as stack:
+            if not all(stack.enter_context(prober.session.altered(step)) for step in made.steps):
+                continue
+            for sighting in _tried(prober, subject, row, actor, changes, made.told, seen):
+                seen[sighting.command] = seen.get(sighting.command, 0) + 1
+                yield prober.judged(sighting)
+
+
+def _tried(
+    prober: Prober,
+    subject: Subject,
+    row: Planted,
+    actor: Actor,
+    changes: list[Change],
+    told: str,
+    seen: dict[str, int],
+) -> Iterator[Sighting]:
+    """While a combination stands: the rows on which policies and declaration disagree."""
+    wanted = [
+        c
+        for c in ("SELECT", "UPDATE", "DELETE")
+        if seen.get(c, 0) < _MOST_CONFIRMED and prober._possible(subject, actor, c)
+    ]
+    rows = [row.data | change for change in changes]
+    for command, places in disputed(prober, subject, actor, wanted, rows).items():
+        for place in places[:_MOST_CONFIRMED]:
+            change = changes[place]
+            with ExitStack() as stack:
+                there, more = row, told
+                if change:
+                    found = stack.enter_context(prober.session.altered(statement(row, change)))
+                    if not found:
+                        continue
+                    there, more = Planted(row.relation, *found[0]), f"{told}, {shown(row, change)}"
+                for sighting in prober.existing(subject, actor, there, f"with {more}", (command,)):
+                    if sighting.command == command:
+                        yield prober.judged(sighting)
+    if seen.get("INSERT", 0) < _MOST_CONFIRMED and prober._possible(subject, actor, "INSERT"):
+        yield from _new(prober, subject, row, actor, changes, told)
+    if seen.get("UPDATE", 0) < _MOST_CONFIRMED:
+        yield from _moved(prober, subject, row, actor, told)
+
+
+def _moved(prober: Prober, subject: Subject, row: Planted, actor: Actor, told: str) -> Iterator[Sighting]:
+    """A row of the caller's own, made one of A's, where only the combination lets them change it."""
+    own = next((w.row(subject) for w in prober.worlds.values() if w.actor.name == actor.name), None)
+    if actor.name == "A" or own is None or subject.bucket or not prober._possible(subject, actor, "UPDATE"):
+        return
+    granted = {c.name for c in subject.relation.columns_for(actor.role, "UPDATE")}
+    moves = [{n: row.data.get(n)} for n in prober.links(subject) if n in granted]
+    if not moves or not prober.expected(subject, actor, own.data)["UPDATE"]:
+        return
+    for place in suspects(prober, subject, actor, "UPDATE", [own.data | m for m in moves], new=True):
+        for sighting in prober.reassign(subject, actor, own, moves[place]):
+            yield replace(sighting, variant=f"with {told}")
+
+
+def _new(
+    prober: Prober, subject: Subject, row: Planted, actor: Actor, changes: list[Change], told: str
+) -> Iterator[Sighting]:
+    """New rows that only the combination lets through."""
+    if subject.bucket:
+        return
+    granted = {c.name for c in subject.relation.columns_for(actor.role, "INSERT")}
+    usable = [change for change in changes if set(change) <= granted]
+    made = [
+        prober.anew(subject, base | change)
+        for base in bases(prober, subject, row, actor)
+        for change in usable
+    ]
+    for place in suspects(prober, subject, actor, "INSERT", made, new=True)[:_MOST_CONFIRMED]:
+        outcome, did = prober.insert(subject, actor, made[place])
+        came = outcome.seen[0][0] if outcome.seen and outcome.seen[0][0] else made[place]
+        happened = outcome.sqlstate in PASSED or (not outcome.sqlstate and outcome.rows > 0)
+        if happened and not prober.expected(subject, actor, came, new=True)["INSERT"]:
+            saw = f"the row was accepted, with {told}"
+            yield Sighting("forged-insert", subject, actor, "INSERT", came, did, saw, came)
+
+
+def _combinations(
+    prober: Prober, row: Planted, actor: Actor, around: list[Planted], texts: list[str]
+) -> Iterator[_Made]:
+    """Each row around, and pairs of them; those that name the caller first."""
+    parts = {id(p): list(_states(prober, p, actor, texts)) for p in around if p is not row}
+    several = [p for p in around if parts.get(id(p))]
+    turns = itertools.zip_longest(*(parts[id(p)][:_MOST_EACH] for p in several))
+    for turn in turns:
+        for planted, change in zip(several, turn, strict=True):
+            if change:
+                yield _Made((statement(planted, change),), shown(planted, change))
+    yield from _memberships(prober, actor)
+    yield from _twins(prober, around, actor)
+    for one, other in itertools.combinations(several, 2):
+        for first, second in itertools.product(parts[id(one)][:5], parts[id(other)][:5]):
+            steps = (statement(one, first), statement(other, second))
+            yield _Made(steps, f"{shown(one, first)}, {shown(other, second)}")
+
+
+def _states(prober: Prober, planted: Planted, actor: Actor, texts: list[str]) -> Iterator[Change]:
+    """What a row may be like: who is named in it, and each of its states with that."""
+    text = " ".join(texts)
+    own = planted in prober.worlds["A"].rows.values()
+    places: list[Change] = [] if actor.name == "A" or not own else list(named(prober, planted, actor))
+    places += list(in_documents(planted, actor, text)) if own and actor.name != "A" else []
+    places += list(kin(prober, planted, text)) if actor.name != "A" else []
+    states: list[Change] = [{name: wished} for name, wished in wishes(planted.relation, planted.data, text)]
+    states += combined(planted.relation, planted.data, texts)
+    yield from places
+    for state, place in itertools.product(states, places or [{}]):
+        yield place | state
+    if places:
+        yield from states
+
+
+def _twins(prober: Prober, around: list[Planted], actor: Actor) -> Iterator[_Made]:
+    """A row of B's with a part of the key of A's: a join by that part alone takes one for the other."""
+    for planted in around if actor.name == "B" else ():
+        relation = planted.relation
+        theirs = prober.worlds["A"].rows.get((relation.oid, ""))
+        if theirs is None or planted is theirs or len(relation.key) < 2:
+            continue
+        unique = unique_columns(relation) - set(relation.key)
+        fresh = {
+            c.name: plausible(c, prober.mark, unique=True) for c in relation.columns if c.name in unique
+        }
+        for name in relation.key:
+            if planted.data.get(name) != theirs.data.get(name):
+                new = planted.data | fresh | {name: theirs.data.get(name)}
+                yield _Made(
+                    (_added(relation, new),), f"{relation.title}.{name} of user B as that of user A"
+                )
+
+
+def _added(relation: Relation, row: Change) -> str:
+    """SQL that adds a row with full rights."""
+    names = ", ".join(c.sql for c in relation.columns if not c.generated and c.name in row)
+    return (
+        f"insert into {relation.sql} ({names}) overriding system value"
+        f" select {names} from {record(relation, row)} returning 1"
+    )
+
+
+def _memberships(prober: Prober, actor: Actor) -> Iterator[_Made]:
+    """A member of A's group who is somebody of note in B's: what one is here must not count there."""
+    if not actor.name.startswith("member of "):
+        return
+    membership = prober.declaration.memberships.get(actor.name.removeprefix("member of "))
+    relation = prober.catalogue.by_title.get(membership.table) if membership else None
+    theirs = prober.worlds["B"].rows.get((relation.oid, "")) if relation else None
+    if membership is None or relation is None or theirs is None:
+        return
+    new = {**theirs.data, membership.user: actor.user}
+    single = {n for c in relation.constraints if c.kind == "p" and len(c.columns) == 1 for n in c.columns}
+    sql = _added(relation, {name: value for name, value in new.items() if name not in single})
+    yield _Made((sql,), f"a seat in the group of user B ({relation.title})")

@@ -1,0 +1,22 @@
+-- Albums shared with guests for a time, who may add photos or only look.
+create schema app;
+grant usage on schema app to authenticated, anon;
+create table public.albums (id uuid primary key default gen_random_uuid(), owner uuid not null default auth.uid() references auth.users, title text not null);
+create table public.shares (id uuid primary key default gen_random_uuid(), album_id uuid not null references public.albums on delete cascade, guest uuid not null references auth.users, valid tstzrange not null default tstzrange(now(), now() + interval '30 days'), revoked boolean not null default false, may_add boolean not null default false, unique (album_id, guest));
+create table public.photos (id uuid primary key default gen_random_uuid(), album_id uuid not null references public.albums on delete cascade, path text not null, deleted_at timestamptz);
+create function app.owns(a uuid) returns boolean language sql stable security definer set search_path='' as $$ select exists (select from public.albums where id = a and owner = auth.uid()) $$;
+create function app.guest(a uuid, adding boolean default false) returns boolean language sql stable security definer set search_path='' as $$ select exists (select from public.shares s where s.album_id = a and s.guest = auth.uid() and s.valid @> now() and not s.revoked and (s.may_add or not adding)) $$;
+alter table public.albums enable row level security;
+alter table public.shares enable row level security;
+alter table public.photos enable row level security;
+revoke all on all functions in schema app from public;
+revoke all on all functions in schema public from public, anon, authenticated;
+grant execute on all functions in schema app to authenticated, anon;
+create policy o on public.albums for all to authenticated using (owner = auth.uid()) with check (owner = auth.uid());
+create policy g on public.albums for select to authenticated using (app.guest(id));
+create policy o on public.shares for all to authenticated using (app.owns(album_id)) with check (app.owns(album_id));
+create policy g on public.shares for select to authenticated using (guest = auth.uid());
+create policy o on public.photos for all to authenticated using (app.owns(album_id)) with check (app.owns(album_id));
+create policy g on public.photos for select to authenticated using (app.guest(album_id) and deleted_at is null);
+create policy a on public.photos for insert to authenticated with check (app.guest(album_id, true) and deleted_at is null);
+grant select, insert, update, delete on public.albums, public.shares, public.photos to authenticated;

@@ -1,0 +1,23 @@
+-- Folders and documents in the bin, and functions that put them there.
+create schema app;
+grant usage on schema app to authenticated, anon;
+create table public.folders (id uuid primary key default gen_random_uuid(), owner uuid not null default auth.uid() references auth.users, name text not null, deleted_at timestamptz);
+create table public.docs (id uuid primary key default gen_random_uuid(), folder_id uuid not null references public.folders on delete cascade, title text not null, deleted_at timestamptz, locked_by uuid);
+create table public.versions (doc_id uuid not null references public.docs on delete cascade, n int not null, body text not null, primary key (doc_id, n));
+create function app.mine(f uuid) returns boolean language sql stable security definer set search_path='' as $$ select exists (select from public.folders where id = f and owner = auth.uid() and deleted_at is null) $$;
+create function public.trash(d uuid) returns boolean language plpgsql security definer set search_path='' as $$ begin update public.docs set deleted_at = now() where id = d and app.mine(folder_id) and deleted_at is null; return found; end $$;
+create function public.restore(d uuid) returns boolean language plpgsql security definer set search_path='' as $$ begin update public.docs set deleted_at = null where id = d and app.mine(folder_id) and deleted_at is not null; return found; end $$;
+alter table public.folders enable row level security;
+alter table public.docs enable row level security;
+alter table public.versions enable row level security;
+revoke all on all functions in schema app from public;
+revoke all on all functions in schema public from public, anon, authenticated;
+grant execute on all functions in schema app to authenticated, anon;
+grant execute on all functions in schema public to authenticated;
+create policy a on public.folders for select to authenticated using (owner = auth.uid() and deleted_at is null);
+create policy b on public.folders for insert to authenticated with check (owner = auth.uid());
+create policy c on public.folders for update to authenticated using (owner = auth.uid() and deleted_at is null) with check (owner = auth.uid());
+create policy a on public.docs for select to authenticated using (deleted_at is null and app.mine(folder_id));
+create policy b on public.docs for insert to authenticated with check (app.mine(folder_id) and deleted_at is null and locked_by is null);
+create policy a on public.versions for select to authenticated using (exists (select from public.docs d where d.id = doc_id));
+grant select, insert, update on public.folders to authenticated; grant select, insert on public.docs to authenticated; grant select on public.versions to authenticated;

@@ -1,0 +1,28 @@
+-- Boards with an enum of levels, and numbers for keys.
+create schema app;
+grant usage on schema app to authenticated, anon;
+create type public.level as enum ('owner','admin','editor','viewer');
+create table public.boards (id int generated always as identity primary key, name text not null);
+create table public.seats (board_id int not null references public.boards on delete cascade, user_id uuid not null references auth.users on delete cascade, level public.level not null default 'viewer', primary key (board_id, user_id));
+create table public.cards (id int generated always as identity primary key, board_id int not null references public.boards on delete cascade, title text not null, assignee uuid references auth.users);
+create table public.comments (id int generated always as identity primary key, card_id int not null references public.cards on delete cascade, author uuid not null default auth.uid() references auth.users, body text not null);
+create function app.level(b int) returns public.level language sql stable security definer set search_path='' as $$ select s.level from public.seats s where s.board_id = b and s.user_id = auth.uid() $$;
+alter table public.boards enable row level security;
+alter table public.seats enable row level security;
+alter table public.cards enable row level security;
+alter table public.comments enable row level security;
+revoke all on all functions in schema app from public;
+revoke all on all functions in schema public from public, anon, authenticated;
+grant execute on all functions in schema app to authenticated, anon;
+create policy a on public.boards for select to authenticated using (app.level(id) is not null);
+create policy b on public.boards for update to authenticated using (app.level(id) <= 'admin');
+create policy c on public.boards for delete to authenticated using (app.level(id) = 'owner');
+create policy s1 on public.seats for select to authenticated using (app.level(board_id) is not null);
+create policy s2 on public.seats for insert to authenticated with check (app.level(board_id) <= 'admin' and level >= 'editor');
+create policy s3 on public.seats for delete to authenticated using (app.level(board_id) <= 'admin' and level >= 'editor');
+create policy k1 on public.cards for select to authenticated using (app.level(board_id) is not null);
+create policy k2 on public.cards for all to authenticated using (app.level(board_id) <= 'editor') with check (app.level(board_id) <= 'editor');
+create policy m1 on public.comments for select to authenticated using (exists (select from public.cards c where c.id = card_id));
+create policy m2 on public.comments for insert to authenticated with check (author = auth.uid() and exists (select from public.cards c where c.id = card_id));
+create policy m3 on public.comments for delete to authenticated using (author = auth.uid());
+grant select, update, delete on public.boards to authenticated; grant select, insert, delete on public.seats to authenticated; grant select, insert, update, delete on public.cards to authenticated;  grant select, insert, delete on public.comments to authenticated;

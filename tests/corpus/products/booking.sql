@@ -1,0 +1,23 @@
+-- Hotels: stays that must not overlap, asked for in advance and cancelled in time.
+create schema app;
+grant usage on schema app to authenticated, anon;
+create extension if not exists btree_gist with schema extensions;
+create domain public.slug as text check (value ~ '^[a-z][a-z0-9-]{2,30}$');
+create type public.duty as enum ('porter','clerk','manager');
+create table public.hotels (id public.slug primary key, name text not null);
+create table public.hosts (hotel public.slug not null references public.hotels, person uuid not null references auth.users, duty public.duty not null default 'porter', primary key (hotel, person));
+create table public.stays (id uuid primary key default gen_random_uuid(), hotel public.slug not null references public.hotels, room int not null check (room between 100 and 999), guest uuid not null default auth.uid() references auth.users, during daterange not null check (not isempty(during) and not lower_inf(during) and not upper_inf(during)), state text not null default 'asked' check (state in ('asked','ok')), exclude using gist (hotel with =, room with =, during with &&));
+create function app.duty(h text) returns public.duty language sql stable security definer set search_path='' as $$ select d.duty from public.hosts d where d.hotel::text = h and d.person = auth.uid() $$;
+alter table public.hotels enable row level security;
+alter table public.hosts enable row level security;
+alter table public.stays enable row level security;
+revoke all on all functions in schema app from public;
+revoke all on all functions in schema public from public, anon, authenticated;
+grant execute on all functions in schema app to authenticated, anon;
+create policy h on public.hotels for select to anon, authenticated using (true);
+create policy m on public.hosts for select to authenticated using (person = auth.uid());
+create policy s1 on public.stays for select to authenticated using (guest = auth.uid() or app.duty(hotel) is not null);
+create policy s2 on public.stays for insert to authenticated with check (guest = auth.uid() and state = 'asked' and lower(during) > current_date);
+create policy s3 on public.stays for delete to authenticated using (guest = auth.uid() and lower(during) > current_date + 2);
+create policy s4 on public.stays for update to authenticated using (app.duty(hotel) = 'manager') with check (app.duty(hotel) = 'manager');
+grant select on public.hotels to anon, authenticated; grant select on public.hosts to authenticated; grant select, insert, update, delete on public.stays to authenticated;

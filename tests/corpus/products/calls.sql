@@ -1,0 +1,28 @@
+-- Functions with lists, ranges, documents and rows as arguments.
+create schema app;
+grant usage on schema app to authenticated, anon;
+create table public.shops (id uuid primary key default gen_random_uuid(), name text not null);
+create table public.clerks (shop_id uuid not null references public.shops, user_id uuid not null references auth.users, primary key (shop_id, user_id));
+create table public.sales (id bigint generated always as identity primary key, shop_id uuid not null references public.shops, day date not null default current_date, amount numeric not null default 1);
+create table public.notes (id uuid primary key default gen_random_uuid(), user_id uuid not null default auth.uid() references auth.users, title text not null, pinned boolean not null default false);
+create function app.works(s uuid) returns boolean language sql stable security definer set search_path='' as $$ select exists (select from public.clerks where shop_id = s and user_id = auth.uid()) $$;
+create function public.sales_of(s uuid, d daterange default null) returns setof public.sales language sql stable security definer set search_path='' as $$ select x.* from public.sales x where x.shop_id = s and app.works(s) and (d is null or x.day <@ d) $$;
+create function public.totals(ids uuid[]) returns table (shop uuid, total numeric) language plpgsql stable security definer set search_path='' as $$ begin return query select x.shop_id, sum(x.amount) from public.sales x where x.shop_id = any(ids) and app.works(x.shop_id) group by 1; end $$;
+create function public.note_search(q text) returns setof public.notes language plpgsql stable security definer set search_path='' as $$ begin return query execute 'select * from public.notes where user_id = $1 and title ilike $2' using auth.uid(), '%' || q || '%'; end $$;
+create function public.note_put(n jsonb) returns uuid language plpgsql security definer set search_path='' as $$ declare i uuid; begin insert into public.notes (user_id, title) values (auth.uid(), n->>'title') returning id into i; return i; end $$;
+create function public.note_pin(i uuid, p boolean default true) returns boolean language plpgsql security definer set search_path='' as $$ begin update public.notes set pinned = p where id = i and user_id = auth.uid(); return found; end $$;
+create function public.shop_stats(s uuid, out n bigint, out best numeric) language sql stable security definer set search_path='' as $$ select count(*), max(amount) from public.sales where shop_id = s and app.works(s) $$;
+create function public.note_title(n public.notes) returns text language sql stable as $$ select upper(n.title) $$;
+alter table public.shops enable row level security;
+alter table public.clerks enable row level security;
+alter table public.sales enable row level security;
+alter table public.notes enable row level security;
+revoke all on all functions in schema app from public;
+revoke all on all functions in schema public from public, anon, authenticated;
+grant execute on all functions in schema app to authenticated, anon;
+grant execute on all functions in schema public to authenticated;
+create policy a on public.shops for select to authenticated using (app.works(id));
+create policy a on public.clerks for select to authenticated using (user_id = auth.uid());
+create policy a on public.sales for select to authenticated using (app.works(shop_id));
+create policy a on public.notes for all to authenticated using (user_id = auth.uid()) with check (user_id = auth.uid());
+grant select on public.shops, public.clerks, public.sales to authenticated; grant select, insert, update, delete on public.notes to authenticated;

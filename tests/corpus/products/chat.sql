@@ -1,0 +1,25 @@
+-- Rooms with a list of members, links that open one, messages that may be edited for a while.
+create schema app;
+grant usage on schema app to authenticated, anon;
+create table public.rooms (id uuid primary key default gen_random_uuid(), created_by uuid not null default auth.uid() references auth.users, members uuid[] not null, title text not null);
+create table public.messages (id bigint generated always as identity primary key, room_id uuid not null references public.rooms, sender uuid not null default auth.uid() references auth.users, body text not null, sent_at timestamptz not null default now());
+create table public.room_links (token text primary key default encode(extensions.gen_random_bytes(16),'hex'), room_id uuid not null references public.rooms, made_by uuid not null references auth.users, expires_at timestamptz not null default now() + interval '1 day');
+create function app.in_room(r uuid) returns boolean language sql stable security definer set search_path='' as $$ select exists (select from public.rooms x where x.id = r and auth.uid() = any(x.members)) $$;
+create function public.open_link(t text) returns table (title text, body text) language sql stable security definer set search_path='' as $$ select r.title, m.body from public.room_links l join public.rooms r on r.id = l.room_id left join public.messages m on m.room_id = r.id where l.token = t and l.expires_at > now() $$;
+create function public.leave_room(r uuid) returns void language sql security definer set search_path='' as $$ update public.rooms set members = array_remove(members, auth.uid()) where id = r $$;
+alter table public.rooms enable row level security;
+alter table public.messages enable row level security;
+alter table public.room_links enable row level security;
+revoke all on all functions in schema app from public;
+revoke all on all functions in schema public from public, anon, authenticated;
+grant execute on all functions in schema app to authenticated, anon;
+grant execute on function public.open_link(text) to anon, authenticated; grant execute on function public.leave_room(uuid) to authenticated;
+create policy see on public.rooms for select to authenticated using (auth.uid() = any(members));
+create policy make on public.rooms for insert to authenticated with check (created_by = auth.uid() and auth.uid() = any(members));
+create policy manage on public.rooms for update to authenticated using (created_by = auth.uid()) with check (created_by = auth.uid() and auth.uid() = any(members));
+create policy msee on public.messages for select to authenticated using (app.in_room(room_id));
+create policy msend on public.messages for insert to authenticated with check (sender = auth.uid() and app.in_room(room_id));
+create policy medit on public.messages for update to authenticated using (sender = auth.uid() and sent_at > now() - interval '15 minutes') with check (sender = auth.uid());
+create policy l1 on public.room_links for select to authenticated using (made_by = auth.uid());
+create policy l2 on public.room_links for delete to authenticated using (made_by = auth.uid());
+grant select, insert, update on public.rooms to authenticated; grant select, insert on public.messages to authenticated; grant update (body) on public.messages to authenticated; grant select, delete on public.room_links to authenticated;

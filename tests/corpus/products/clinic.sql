@@ -1,0 +1,22 @@
+-- A clinic: doctors treat patients for a while, some records are kept from the patient.
+create schema app;
+grant usage on schema app to authenticated, anon;
+create table public.patients (id uuid primary key default gen_random_uuid(), person uuid references auth.users, name text not null, phone text);
+create table public.care (patient_id uuid not null references public.patients, doctor uuid not null references auth.users, from_at timestamptz not null default now(), until_at timestamptz, primary key (patient_id, doctor), check (until_at > from_at));
+create table public.records (id uuid primary key default gen_random_uuid(), patient_id uuid not null references public.patients, author uuid not null default auth.uid() references auth.users, sensitive boolean not null default false, body text not null);
+create function app.treats(p uuid) returns boolean language sql stable security definer set search_path='' as $$ select exists (select from public.care k where k.patient_id = p and k.doctor = auth.uid() and now() >= k.from_at and (k.until_at is null or now() < k.until_at)) $$;
+create function app.is_me(p uuid) returns boolean language sql stable security definer set search_path='' as $$ select exists (select from public.patients where id = p and person = auth.uid()) $$;
+alter table public.patients enable row level security;
+alter table public.care enable row level security;
+alter table public.records enable row level security;
+revoke all on all functions in schema app from public;
+revoke all on all functions in schema public from public, anon, authenticated;
+grant execute on all functions in schema app to authenticated, anon;
+create policy own on public.patients for select to authenticated using (person = auth.uid());
+create policy phone on public.patients for update to authenticated using (person = auth.uid()) with check (person = auth.uid());
+create policy doc on public.patients for select to authenticated using (app.treats(id));
+create policy mine on public.care for select to authenticated using (doctor = auth.uid());
+create policy r1 on public.records for select to authenticated using (app.is_me(patient_id) and not sensitive);
+create policy r2 on public.records for select to authenticated using (author = auth.uid());
+create policy r3 on public.records for insert to authenticated with check (author = auth.uid() and app.treats(patient_id));
+grant select on public.patients, public.care, public.records to authenticated; grant update (phone) on public.patients to authenticated; grant insert on public.records to authenticated;

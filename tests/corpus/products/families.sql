@@ -1,0 +1,22 @@
+-- Families: parents assign chores, members leave.
+create schema app;
+grant usage on schema app to authenticated, anon;
+create table public.families (id uuid primary key default gen_random_uuid(), name text not null, head uuid);
+create table public.kin (family_id uuid not null references public.families deferrable initially deferred, person uuid not null references auth.users, role text not null default 'child' check (role in ('parent','child')), left_at timestamptz, primary key (family_id, person));
+alter table public.families add foreign key (id, head) references public.kin (family_id, person) deferrable initially deferred;
+create table public.chores (id uuid primary key default gen_random_uuid(), family_id uuid not null references public.families, assignee uuid references auth.users, what text not null, done boolean not null default false);
+create function app.role(f uuid) returns text language sql stable security definer set search_path='' as $$ select role from public.kin where family_id = f and person = auth.uid() and left_at is null $$;
+alter table public.families enable row level security;
+alter table public.kin enable row level security;
+alter table public.chores enable row level security;
+revoke all on all functions in schema app from public;
+revoke all on all functions in schema public from public, anon, authenticated;
+grant execute on all functions in schema app to authenticated, anon;
+create policy a on public.families for select to authenticated using (app.role(id) is not null);
+create policy a on public.kin for select to authenticated using (app.role(family_id) is not null);
+create policy b on public.kin for insert to authenticated with check (app.role(family_id) = 'parent' and role = 'child' and left_at is null);
+create policy c on public.kin for update to authenticated using (person = auth.uid()) with check (person = auth.uid() and left_at is not null);
+create policy a on public.chores for all to authenticated using (app.role(family_id) = 'parent') with check (app.role(family_id) = 'parent');
+create policy b on public.chores for select to authenticated using (assignee = auth.uid() and not done);
+create policy c on public.chores for update to authenticated using (assignee = auth.uid() and not done) with check (assignee = auth.uid());
+grant select on public.families, public.kin, public.chores to authenticated; grant insert (family_id, person, role), update (left_at) on public.kin to authenticated; grant insert, delete, update (done) on public.chores to authenticated;

@@ -1,0 +1,22 @@
+-- Friendships that are asked for and accepted, and blocks.
+create schema app;
+grant usage on schema app to authenticated, anon;
+create table public.people (id uuid primary key references auth.users, bio text);
+create table public.friendships (a uuid not null default auth.uid() references auth.users, b uuid not null references auth.users, accepted boolean not null default false, primary key (a, b), check (a <> b));
+create table public.blocks (blocker uuid not null default auth.uid() references auth.users, blocked uuid not null references auth.users, primary key (blocker, blocked));
+create function app.friends(x uuid) returns boolean language sql stable security definer set search_path='' as $$ select exists (select from public.friendships f where f.accepted and ((f.a = auth.uid() and f.b = x) or (f.b = auth.uid() and f.a = x))) $$;
+create function app.blocked_by(x uuid) returns boolean language sql stable security definer set search_path='' as $$ select exists (select from public.blocks where blocker = x and blocked = auth.uid()) $$;
+alter table public.people enable row level security;
+alter table public.friendships enable row level security;
+alter table public.blocks enable row level security;
+revoke all on all functions in schema app from public;
+revoke all on all functions in schema public from public, anon, authenticated;
+grant execute on all functions in schema app to authenticated, anon;
+create policy me on public.people for all to authenticated using (id = auth.uid()) with check (id = auth.uid());
+create policy f on public.people for select to authenticated using (app.friends(id) and not app.blocked_by(id));
+create policy s on public.friendships for select to authenticated using (auth.uid() in (a, b));
+create policy d on public.friendships for delete to authenticated using (auth.uid() in (a, b));
+create policy i on public.friendships for insert to authenticated with check (a = auth.uid() and not accepted);
+create policy u on public.friendships for update to authenticated using (b = auth.uid()) with check (b = auth.uid());
+create policy k on public.blocks for all to authenticated using (blocker = auth.uid()) with check (blocker = auth.uid());
+grant select, update on public.people to authenticated; grant select, insert, delete on public.friendships, public.blocks to authenticated; grant update (accepted) on public.friendships to authenticated;

@@ -1,0 +1,28 @@
+-- Tenants with keys of two parts, staff who are suspended.
+create schema app;
+grant usage on schema app to authenticated, anon;
+create table public.tenants (id uuid primary key default gen_random_uuid(), name text not null);
+create table public.staff (tenant_id uuid not null references public.tenants, user_id uuid not null references auth.users, job text not null default 'viewer' check (job in ('viewer','clerk','boss')), suspended boolean not null default false, primary key (tenant_id, user_id));
+create table public.customers (tenant_id uuid not null references public.tenants, id uuid not null default gen_random_uuid(), name text not null, primary key (tenant_id, id));
+create table public.invoices (tenant_id uuid not null, id uuid not null default gen_random_uuid(), customer_id uuid not null, number int not null, total numeric(12,2) not null default 0, status text not null default 'draft' check (status in ('draft','sent','paid')), primary key (tenant_id, id), unique (tenant_id, number), foreign key (tenant_id, customer_id) references public.customers);
+create table public.payments (tenant_id uuid not null, id uuid not null default gen_random_uuid(), invoice_id uuid not null, amount numeric not null, primary key (tenant_id, id), foreign key (tenant_id, invoice_id) references public.invoices);
+create function app.job(t uuid) returns text language sql stable security definer set search_path='' as $$ select s.job from public.staff s where s.tenant_id = t and s.user_id = auth.uid() and not s.suspended $$;
+alter table public.tenants enable row level security;
+alter table public.staff enable row level security;
+alter table public.customers enable row level security;
+alter table public.invoices enable row level security;
+alter table public.payments enable row level security;
+revoke all on all functions in schema app from public;
+revoke all on all functions in schema public from public, anon, authenticated;
+grant execute on all functions in schema app to authenticated, anon;
+create policy t on public.tenants for select to authenticated using (app.job(id) is not null);
+create policy s on public.staff for select to authenticated using (app.job(tenant_id) is not null);
+create policy c1 on public.customers for select to authenticated using (app.job(tenant_id) is not null);
+create policy c2 on public.customers for insert to authenticated with check (app.job(tenant_id) is not null);
+create policy c3 on public.customers for update to authenticated using (app.job(tenant_id) is not null);
+create policy i1 on public.invoices for select to authenticated using (app.job(tenant_id) is not null);
+create policy i2 on public.invoices for insert to authenticated with check (app.job(tenant_id) in ('clerk','boss') and status = 'draft');
+create policy i3 on public.invoices for update to authenticated using (app.job(tenant_id) in ('clerk','boss') and status = 'draft') with check (app.job(tenant_id) in ('clerk','boss') and status in ('draft','sent'));
+create policy i4 on public.invoices for delete to authenticated using (app.job(tenant_id) = 'boss' and status = 'draft');
+create policy p on public.payments for select to authenticated using (app.job(tenant_id) = 'boss');
+grant select on public.tenants, public.staff, public.payments to authenticated; grant select, insert, update on public.customers to authenticated; grant select, insert, update, delete on public.invoices to authenticated;

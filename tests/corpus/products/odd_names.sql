@@ -1,0 +1,25 @@
+-- Names with signs of any kind.
+create schema app;
+grant usage on schema app to authenticated, anon;
+create schema "Überraschung"; grant usage on schema "Überraschung" to authenticated;
+create table public."Vereine" (id uuid primary key default gen_random_uuid(), "name's" text not null);
+create table public."Mitglieder" (verein uuid not null references public."Vereine", "user id" uuid not null references auth.users, rolle text not null default 'mitglied' check (rolle in ('mitglied','kassier','vorstand')), "bezahlt?" boolean not null default false, primary key (verein, "user id"));
+create table "Überraschung"."party plan" (id uuid primary key default gen_random_uuid(), "verein-id" uuid not null references public."Vereine", "was?" text not null);
+create table public."order" (id uuid primary key default gen_random_uuid(), "group" uuid not null default auth.uid() references auth.users, "select" text not null default 'privat');
+create function app."Rolle"(v uuid) returns text language sql stable security definer set search_path='' as $$ select m.rolle from public."Mitglieder" m where m.verein = v and m."user id" = auth.uid() and m."bezahlt?" $$;
+alter table public."Vereine" enable row level security;
+alter table public."Mitglieder" enable row level security;
+alter table "Überraschung"."party plan" enable row level security;
+alter table public."order" enable row level security;
+revoke all on all functions in schema app from public;
+revoke all on all functions in schema public from public, anon, authenticated;
+grant execute on all functions in schema app to authenticated, anon;
+create policy "Mitglieder lesen, ""alle""" on public."Vereine" for select to authenticated using (app."Rolle"(id) is not null);
+create policy "selbst" on public."Mitglieder" for select to authenticated using ("user id" = auth.uid());
+create policy "Vorstand ändert" on public."Mitglieder" for update to authenticated using (app."Rolle"(verein) = 'vorstand') with check (app."Rolle"(verein) = 'vorstand');
+create policy "Vorstand liest" on public."Mitglieder" for select to authenticated using (app."Rolle"(verein) = 'vorstand');
+create policy "lesen" on "Überraschung"."party plan" for select to authenticated using (app."Rolle"("verein-id") is not null);
+create policy "schreiben; drop" on "Überraschung"."party plan" for all to authenticated using (app."Rolle"("verein-id") in ('vorstand','kassier')) with check (app."Rolle"("verein-id") in ('vorstand','kassier'));
+create policy "all" on public."order" for all to authenticated using ("group" = auth.uid()) with check ("group" = auth.uid());
+create policy "pub" on public."order" for select to anon, authenticated using ("select" = 'öffentlich');
+grant select on public."Vereine", public."Mitglieder" to authenticated; grant update on public."Mitglieder" to authenticated; grant select, insert, update, delete on "Überraschung"."party plan", public."order" to authenticated; grant select on public."order" to anon;

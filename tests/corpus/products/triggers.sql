@@ -1,0 +1,28 @@
+-- Triggers that move money, write history and feeds.
+create schema app;
+grant usage on schema app to authenticated, anon;
+create table public.accounts (id uuid primary key references auth.users, nick text, balance int not null default 100 check (balance >= 0));
+create table public.transfers (id uuid primary key default gen_random_uuid(), sender uuid not null default auth.uid() references public.accounts, receiver uuid not null references public.accounts, amount int not null check (amount > 0));
+create table public.feed (id bigint generated always as identity primary key, reader uuid not null references auth.users, body text not null);
+create table public.tickets (id uuid primary key default gen_random_uuid(), user_id uuid not null default auth.uid() references auth.users, title text not null, status text not null default 'new');
+create table public.history (id bigint generated always as identity primary key, user_id uuid not null references auth.users, old_title text, new_title text);
+create function app.pay() returns trigger language plpgsql security definer set search_path='' as $$ begin if new.sender is distinct from auth.uid() then raise exception 'not yours' using errcode='42501'; end if; update public.accounts set balance = balance - new.amount where id = new.sender; update public.accounts set balance = balance + new.amount where id = new.receiver; return new; end $$;
+create trigger pay before insert on public.transfers for each row execute function app.pay();
+create function app.log() returns trigger language plpgsql security definer set search_path='' as $$ begin insert into public.history (user_id, old_title, new_title) values (old.user_id, old.title, new.title); return null; end $$;
+create trigger log after update on public.tickets for each row execute function app.log();
+alter table public.accounts enable row level security;
+alter table public.transfers enable row level security;
+alter table public.feed enable row level security;
+alter table public.tickets enable row level security;
+alter table public.history enable row level security;
+revoke all on all functions in schema app from public;
+create policy a on public.accounts for select to authenticated using (id = auth.uid());
+create policy b on public.accounts for update to authenticated using (id = auth.uid()) with check (id = auth.uid());
+create policy t1 on public.transfers for select to authenticated using (auth.uid() in (sender, receiver));
+create policy t2 on public.transfers for insert to authenticated with check (sender = auth.uid());
+create policy f on public.feed for select to authenticated using (reader = auth.uid());
+create policy k1 on public.tickets for select to authenticated using (user_id = auth.uid());
+create policy k2 on public.tickets for insert to authenticated with check (user_id = auth.uid());
+create policy k3 on public.tickets for update to authenticated using (user_id = auth.uid()) with check (user_id = auth.uid());
+create policy h on public.history for select to authenticated using (user_id = auth.uid());
+grant select on public.accounts, public.feed, public.history, public.tickets to authenticated; grant update (nick) on public.accounts to authenticated; grant select, insert on public.transfers to authenticated; grant insert (id, user_id, title), update (title) on public.tickets to authenticated;
