@@ -134,9 +134,16 @@ def _look(prober: Prober, subject: Subject, reader: Actor, secrets: list[str]) -
         f"(select {literal(relation.title)}, to_jsonb(t)::text from {relation.sql} t where {tests} limit 1)"
         for relation in prober.catalogue.relations
         if (places is None or relation.oid in places) and relation.oid != subject.relation.oid
-        if _readable(prober, relation, reader)
+        if _readable(prober, relation, reader) and not _published(prober, relation)
     ]
     return " union all ".join(parts)
+
+
+def _published(prober: Prober, relation: Relation) -> bool:
+    """Whether the declaration gives every row of it to anyone at all: what is put there is meant for all."""
+    declared = prober.declaration.tables.get(relation.title)
+    rules = declared.all_rules if declared else ()
+    return any(rule.who == "anyone" and "select" in rule.may and not rule.where for rule in rules)
 
 
 def _readable(prober: Prober, relation: Relation, reader: Actor) -> bool:

@@ -73,6 +73,13 @@ def test_a_copy_that_tells_nobody_anything_is_silent(
     assert report.holds, said
 
 
+def test_what_is_put_where_anyone_may_read_is_meant_for_anyone(bare: Bare) -> None:
+    opened = "create policy everybody on public.wall for select to anon using (true);"
+    sql = wall(COPY, "true") + opened + "grant select on public.wall to anon;"
+    report, said = told(bare(sql), PETS_DECLARED + "  public.wall: {public: true}\n")
+    assert report.holds, said
+
+
 def test_what_a_second_trigger_copies_further_is_found(bare: Bare) -> None:
     further = """
     create table public.board (id bigint generated always as identity primary key, line text);
