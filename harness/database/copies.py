@@ -140,7 +140,7 @@ def _look(prober: Prober, subject: Subject, reader: Actor, secrets: list[str]) -
 
 
 def _published(prober: Prober, relation: Relation) -> bool:
-    """Whether the declaration gives every row of it to anyone at all: what is put there is meant for all."""
+    """Whether anyone may read every row of it: what is put there is meant for anyone."""
     declared = prober.declaration.tables.get(relation.title)
     rules = declared.all_rules if declared else ()
     return any(rule.who == "anyone" and "select" in rule.may and not rule.where for rule in rules)
