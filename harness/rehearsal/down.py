@@ -62,15 +62,16 @@ def tear_down(environment: Environment, root: Path) -> Removed:
         HarnessError: when another checkout has raised it, or the engine refuses.
     """
     topology = topology_of(environment, root)
-    with run_lock(topology.state):
-        programs = _programs(LocalProcesses(topology.state))
+    with run_lock(topology.state), ThreadPoolExecutor(1) as beside:
+        programs = beside.submit(_programs, LocalProcesses(topology.state))
         _disconnect(topology)
         try:
             client = connect()
         except HarnessError:  # no engine: nothing of it can stand
-            return Removed(programs, routes=release(topology))
+            return Removed(programs.result(), routes=release(topology))
         try:
-            return _remove(client, topology, programs)
+            removed = _remove(client, topology)
+            return replace(removed, programs=programs.result(), engine=release_engine(client))
         except ENGINE_ERRORS as error:
             raise HarnessError(f"{topology.name}: the Docker engine: {error}") from error
         finally:
@@ -93,10 +94,10 @@ def _disconnect(topology: Topology) -> None:
     remote.close()
 
 
-def _remove(client: docker.DockerClient, topology: Topology, programs: tuple[str, ...]) -> Removed:
+def _remove(client: docker.DockerClient, topology: Topology) -> Removed:
     _require_ours(topology, standing(client, topology))
     removed = _remove_labelled(client, f"{LABEL}={topology.name}")
-    return replace(removed, programs=programs, routes=release(topology), engine=release_engine(client))
+    return replace(removed, routes=release(topology))
 
 
 def clear(client: docker.DockerClient) -> Removed:
