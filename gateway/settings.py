@@ -6,11 +6,20 @@ Nothing that identifies, limits or protects an environment has a default; only t
 from __future__ import annotations
 
 import difflib
+import ssl
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Literal
 from urllib.parse import parse_qs, urlsplit
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+)
 
 __all__ = ["PREFIX", "Settings", "SettingsError", "load"]
 
@@ -39,6 +48,15 @@ def _absent(value: object) -> object:
     return None if value == "" else value
 
 
+def _certificate(pem: str | None) -> str | None:
+    if pem is not None:
+        try:
+            ssl.create_default_context(cadata=pem)
+        except (ssl.SSLError, ValueError) as error:
+            raise ValueError("no certificate in PEM") from error
+    return pem
+
+
 Seconds = Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1, le=2_000_000_000)]
 Names = Annotated[tuple[str, ...], BeforeValidator(_listed)]
@@ -62,6 +80,8 @@ class Settings(BaseModel):
     docs: bool = True
 
     database_url: Secret
+    database_ca: Annotated[str | None, BeforeValidator(_absent), AfterValidator(_certificate)] = None
+    """The authority (PEM) that must have signed the database's certificate, which must bear its name."""
     jwt_secret: OptionalSecret = None
     jwks_url: Annotated[Url | None, BeforeValidator(_absent)] = None
     jwt_issuer: Url

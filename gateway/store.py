@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 import time
 from typing import Any
 
@@ -25,6 +26,8 @@ class Store:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        authority = settings.database_ca
+        self._tls = ssl.create_default_context(cadata=authority) if authority else None
         self._idle: list[tuple[Any, float]] = []  # the last used first: it is the warmest
         self._busy: set[Any] = set()
         self._free = asyncio.Semaphore(settings.database_connections)
@@ -78,6 +81,7 @@ class Store:
         settings = self._settings
         return await asyncpg.connect(
             settings.database_url.get_secret_value(),
+            ssl=self._tls,  # None: as the address says
             timeout=settings.timeout_database_seconds,
             server_settings={
                 "application_name": "gateway",

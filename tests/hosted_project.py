@@ -11,7 +11,7 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -70,10 +70,12 @@ class Hosted:
             return done.fetchall() if done.description else []
 
 
-def _encrypted(server: EmbeddedPostgres, folder: Path) -> None:
-    """Give ``server`` a certificate of an authority that ``folder``/ca.crt holds."""
+def encrypted(
+    server: EmbeddedPostgres, folder: Path, names: Sequence[str] = ("127.0.0.1", "localhost")
+) -> None:
+    """Give ``server`` a certificate for ``names``, of an authority that ``folder``/ca.crt holds."""
     authority = trustme.CA()
-    certificate = authority.issue_cert("127.0.0.1", "localhost")
+    certificate = authority.issue_cert(*names)
     authority.cert_pem.write_to_path(str(folder / "ca.crt"))
     trustme.CA().cert_pem.write_to_path(str(folder / "other-ca.crt"))
     files = {
@@ -139,7 +141,7 @@ def hosted_project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hosted]
     folder = tmp_path_factory.mktemp("hosted")
     server = EmbeddedPostgres(folder / "server", free_port(), Secret(uuid.uuid4().hex), durable=False)
     server.initialise()
-    _encrypted(server, folder)
+    encrypted(server, folder)
     environment = _environment(folder, server.port, free_port())
     stack = Stack(ROOT, folder / "state", environment, SecretStore(ROOT, folder / "state"))
     stack.identities_source = LocalIdentities(stack)

@@ -54,15 +54,17 @@ def gateway_settings(environment: Environment, secrets: SecretStore, release: st
         settings[f"GATEWAY_{name.upper()}_URL"] = engine.url
         settings[f"GATEWAY_{name.upper()}_MODEL"] = engine.model.name
         settings[f"GATEWAY_{name.upper()}_KEY"] = secrets.resolve(engine.api_key)
-    return settings | _place(environment)
+    return settings | _place(environment, secrets.root)
 
 
-def _place(environment: Environment) -> Settings:
+def _place(environment: Environment, root: Path) -> Settings:
     """What depends on where the gateway and its Supabase are."""
     gateway, supabase = environment.gateway, environment.supabase
     settings: Settings = {}
     if isinstance(supabase, CloudSupabase):  # hosted projects sign with ES256 keys that they publish
         settings["GATEWAY_JWKS_URL"] = f"{supabase.api_url}/auth/v1/.well-known/jwks.json"
+        if (authority := root / supabase.database_ca).is_file():  # else nothing is let in there
+            settings["GATEWAY_DATABASE_CA"] = authority.read_text(encoding="utf-8")
     if isinstance(gateway, LocalGateway):
         settings["GATEWAY_HOST"] = "127.0.0.1"
         settings["GATEWAY_PORT"] = str(gateway.port)
@@ -86,7 +88,9 @@ def _database_url(environment: Environment, secrets: SecretStore) -> Secret:
     if not isinstance(supabase, CloudSupabase):
         raise ConfigurationError([Problem("supabase.host", "there are no machines", "machines.hosts")])
     where = f"{supabase.database_host}:{supabase.database_port}"
-    return Secret(f"postgresql://{supabase.login('gateway')}:{password}@{where}/postgres?sslmode=require")
+    return Secret(
+        f"postgresql://{supabase.login('gateway')}:{password}@{where}/postgres?sslmode=verify-full"
+    )
 
 
 def image_sources(root: Path) -> list[Path]:

@@ -68,6 +68,9 @@ UNSAFE = {
     "short metrics token": {"metrics_token": "short"},
     "database without TLS": {"database_url": "postgresql://gateway:p@db/postgres"},
     "database by another name": {"database_url": "mysql://gateway:p@db/postgres?sslmode=require"},
+    "an authority that is none": {
+        "database_ca": "-----BEGIN CERTIFICATE-----\nno\n-----END CERTIFICATE-----"
+    },
     "nothing to verify with": {"jwt_secret": "", "jwks_url": ""},
     "blank key": {"thinking_key": ""},
     "infinite time-out": {"timeout_idle_seconds": "inf"},

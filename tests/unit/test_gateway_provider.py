@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -69,8 +70,15 @@ def test_every_limit_and_engine_of_the_declaration_reaches_the_gateway() -> None
 def test_hosted_environments_verify_published_keys_and_demand_tls_to_the_database() -> None:
     settings = declared("production")
     assert str(settings["GATEWAY_JWKS_URL"]).endswith("/auth/v1/.well-known/jwks.json")
-    assert reveal(settings["GATEWAY_DATABASE_URL"]).endswith("/postgres?sslmode=require")
+    assert reveal(settings["GATEWAY_DATABASE_URL"]).endswith("/postgres?sslmode=verify-full")
     assert settings["GATEWAY_ALLOWED_HOSTS"] == "gateway.chat.example"
+    assert "GATEWAY_DATABASE_CA" not in settings
+
+
+def test_the_authority_of_a_hosted_database_goes_with_the_gateway(tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "environments", tmp_path / "environments")
+    (tmp_path / "environments" / "supabase-ca.crt").write_text("an authority\n")
+    assert declared("production", tmp_path)["GATEWAY_DATABASE_CA"] == "an authority\n"
 
 
 def test_a_password_with_any_character_stays_one_password() -> None:
