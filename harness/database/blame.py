@@ -312,33 +312,32 @@ class Judge:
                 sighting.subject.title,
                 (sighting.did[:200],),
             )
-        if not self.prober._possible(sighting.subject, sighting.actor, command):
-            what, fix = "no grant", f"grant {command.lower()} on {relation.title} to {role};"
-        else:
-            policies = [p for p in self.catalogue.policies_of(relation) if p.concerns(role, command)]
-            what = "; ".join(f'policy "{p.name}"' for p in policies) if policies else "no policy"
-            rules = rules_for(sighting.subject, self.prober.declaration, command, role)
-            test = (
-                " or ".join(rule_sql(rule, sighting.subject, self.prober.declaration) for rule in rules)
-                or "(true)"
-            )
-            clause = {"INSERT": f"with check {test}", "UPDATE": f"using {test} with check {test}"}.get(
-                command, f"using {test}"
-            )
-            name = f'"{command.lower()} as declared"'
-            fix = f"create policy {name} on {relation.title} for {command.lower()} to {role} {clause};"
-        proof = f"{sighting.actor.title}: {sighting.did[:200]}: {sighting.saw}"
-        where = f"{sighting.subject.title}, {command}"
+        what, fix = self._lacking(sighting)
         return Found(
             "missing-access",
-            where,
+            f"{sighting.subject.title}, {command}",
             what,
             f"{role} may {command.lower()} as declared",
             fix,
             (role,),
             sighting.subject.title,
-            (proof,),
+            (f"{sighting.actor.title}: {sighting.did[:200]}: {sighting.saw}",),
         )
+
+    def _lacking(self, sighting: Sighting) -> tuple[str, str]:
+        """What stands in the way of what was promised, and the SQL that would let it through."""
+        relation, role, command = sighting.subject.relation, sighting.actor.role, sighting.command
+        if not self.prober._possible(sighting.subject, sighting.actor, command):
+            return "no grant", f"grant {command.lower()} on {relation.title} to {role};"
+        policies = [p for p in self.catalogue.policies_of(relation) if p.concerns(role, command)]
+        what = "; ".join(f'policy "{p.name}"' for p in policies) if policies else "no policy"
+        declaration = self.prober.declaration
+        rules = rules_for(sighting.subject, declaration, command, role)
+        test = " or ".join(rule_sql(rule, sighting.subject, declaration) for rule in rules) or "(true)"
+        clauses = {"INSERT": f"with check {test}", "UPDATE": f"using {test} with check {test}"}
+        clause = clauses.get(command, f"using {test}")
+        name = f'"{command.lower()} as declared"'
+        return what, f"create policy {name} on {relation.title} for {command.lower()} to {role} {clause};"
 
     def _error(self, sighting: Sighting) -> Found:
         proof = f"{sighting.actor.title}: {sighting.did}: {sighting.saw}"

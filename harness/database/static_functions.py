@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from harness.database.catalogue import Catalogue, Function
 from harness.database.declaration import Declaration
@@ -71,56 +71,62 @@ def exposed(catalogue: Catalogue, declaration: Declaration) -> Iterator[Found]:
         if not _callable(function, declaration):
             continue
         declared = declaration.functions.get(function.title)
-        fix = f"revoke execute on function {function.title} from public, {', '.join(function.executors)};"
-        where = f"function {function.title}"
         if declared is None:
-            who = ", ".join(function.executors)
-            if function.definer:
-                yield Found(
-                    "definer-exposed",
-                    where,
-                    f"security definer, and {who} may call it",
-                    "nobody calls what runs with its owner's rights, unless it is declared",
-                    fix,
-                    tuple(function.executors),
-                )
-            else:
-                yield Found(
-                    "undeclared-function",
-                    where,
-                    f"{who} may call it through the Data API",
-                    "every exposed function is declared",
-                    fix,
-                    tuple(function.executors),
-                    severity=Severity.WARNING,
-                )
+            yield _undeclared(function)
             continue
-        excess = [role for role in function.executors if role not in declared.callers]
-        if excess:
-            granted = ", ".join(role for role in declared.callers)
-            again = f" grant execute on function {function.title} to {granted};" if granted else ""
-            yield Found(
-                "excess-execute",
-                where,
-                f"{', '.join(excess)} may call it",
-                f"only {granted or 'nobody'} may call it",
-                f"revoke execute on function {function.title} from public, {', '.join(excess)};{again}",
-                tuple(excess),
-            )
-        lacking = [
-            role
-            for role in declared.callers
-            if role not in function.executors and role in catalogue.api_roles
-        ]
-        if lacking:
-            yield Found(
-                "missing-access",
-                where,
-                f"{', '.join(lacking)} may not call it",
-                "declared callers may call it",
-                f"grant execute on function {function.title} to {', '.join(lacking)};",
-                tuple(lacking),
-            )
+        yield from _excess(function, declared.callers)
+        yield from _lacking(catalogue, function, declared.callers)
+
+
+def _undeclared(function: Function) -> Found:
+    who, where = ", ".join(function.executors), f"function {function.title}"
+    fix = f"revoke execute on function {function.title} from public, {who};"
+    if function.definer:
+        return Found(
+            "definer-exposed",
+            where,
+            f"security definer, and {who} may call it",
+            "nobody calls what runs with its owner's rights, unless it is declared",
+            fix,
+            tuple(function.executors),
+        )
+    return Found(
+        "undeclared-function",
+        where,
+        f"{who} may call it through the Data API",
+        "every exposed function is declared",
+        fix,
+        tuple(function.executors),
+        severity=Severity.WARNING,
+    )
+
+
+def _excess(function: Function, callers: Sequence[str]) -> Iterator[Found]:
+    excess = [role for role in function.executors if role not in callers]
+    if excess:
+        granted = ", ".join(callers)
+        again = f" grant execute on function {function.title} to {granted};" if granted else ""
+        yield Found(
+            "excess-execute",
+            f"function {function.title}",
+            f"{', '.join(excess)} may call it",
+            f"only {granted or 'nobody'} may call it",
+            f"revoke execute on function {function.title} from public, {', '.join(excess)};{again}",
+            tuple(excess),
+        )
+
+
+def _lacking(catalogue: Catalogue, function: Function, callers: Sequence[str]) -> Iterator[Found]:
+    lacking = [role for role in callers if role not in function.executors and role in catalogue.api_roles]
+    if lacking:
+        yield Found(
+            "missing-access",
+            f"function {function.title}",
+            f"{', '.join(lacking)} may not call it",
+            "declared callers may call it",
+            f"grant execute on function {function.title} to {', '.join(lacking)};",
+            tuple(lacking),
+        )
 
 
 def search_path(catalogue: Catalogue, declaration: Declaration) -> Iterator[Found]:

@@ -42,59 +42,70 @@ def callers(catalogue: Catalogue, declaration: Declaration) -> Iterator[Found]:
             ("authenticator",),
         )
     for role in catalogue.api_roles:
-        where = f"role {role}"
-        facts = catalogue.roles[role]
-        if role not in declaration.callers:
+        yield from _rights(catalogue, declaration, role)
+        yield from _owned(catalogue, declaration, role)
+        yield from _joined(catalogue, declaration, role)
+
+
+def _rights(catalogue: Catalogue, declaration: Declaration, role: str) -> Iterator[Found]:
+    where = f"role {role}"
+    if role not in declaration.callers:
+        yield Found(
+            "undeclared-role",
+            where,
+            "a token may ask for this role (authenticator is a member)",
+            "every role of callers is declared",
+            f"revoke {quoted(role)} from authenticator; or declare it under roles",
+            (role,),
+        )
+    if catalogue.bypasses(role):
+        yield Found(
+            "role-bypasses-rls",
+            where,
+            "it bypasses row level security",
+            "callers are subject to row level security",
+            f"alter role {quoted(role)} nosuperuser nobypassrls;",
+            (role,),
+        )
+    if catalogue.roles[role]["creates"]:
+        yield Found(
+            "role-powerful",
+            where,
+            "it may create roles or databases",
+            "callers have no such right",
+            f"alter role {quoted(role)} nocreaterole nocreatedb;",
+            (role,),
+        )
+
+
+def _owned(catalogue: Catalogue, declaration: Declaration, role: str) -> Iterator[Found]:
+    for relation in catalogue.relations:
+        if relation.owner == role and relation.schema in declaration.schemas:
             yield Found(
-                "undeclared-role",
-                where,
-                "a token may ask for this role (authenticator is a member)",
-                "every role of callers is declared",
-                f"revoke {quoted(role)} from authenticator; or declare it under roles",
+                "owner-bypasses-rls",
+                relation.title,
+                f"{role} owns it, and may switch its row level security off",
+                "callers own nothing",
+                f"alter table {relation.title} owner to postgres;",
+                (role,),
+                relation.title,
+            )
+
+
+def _joined(catalogue: Catalogue, declaration: Declaration, role: str) -> Iterator[Found]:
+    for other in sorted(catalogue.inherited(role) - {role}):
+        strong = other in _POWERFUL or other in declaration.service or catalogue.bypasses(other)
+        owns = any(r.owner == other and r.schema in declaration.schemas for r in catalogue.relations)
+        above = role == declaration.anonymous and other == declaration.signed_in
+        if strong or owns or above:
+            yield Found(
+                "role-membership",
+                f"role {role}",
+                f"it is a member of {other}",
+                "callers are members of nothing with more rights",
+                f"revoke {quoted(other)} from {quoted(role)};",
                 (role,),
             )
-        if catalogue.bypasses(role):
-            yield Found(
-                "role-bypasses-rls",
-                where,
-                "it bypasses row level security",
-                "callers are subject to row level security",
-                f"alter role {quoted(role)} nosuperuser nobypassrls;",
-                (role,),
-            )
-        for relation in catalogue.relations:
-            if relation.owner == role and relation.schema in declaration.schemas:
-                yield Found(
-                    "owner-bypasses-rls",
-                    relation.title,
-                    f"{role} owns it, and may switch its row level security off",
-                    "callers own nothing",
-                    f"alter table {relation.title} owner to postgres;",
-                    (role,),
-                    relation.title,
-                )
-        if facts["creates"]:
-            yield Found(
-                "role-powerful",
-                where,
-                "it may create roles or databases",
-                "callers have no such right",
-                f"alter role {quoted(role)} nocreaterole nocreatedb;",
-                (role,),
-            )
-        for other in sorted(catalogue.inherited(role) - {role}):
-            strong = other in _POWERFUL or other in declaration.service or catalogue.bypasses(other)
-            owns = any(r.owner == other and r.schema in declaration.schemas for r in catalogue.relations)
-            above = role == declaration.anonymous and other == declaration.signed_in
-            if strong or owns or above:
-                yield Found(
-                    "role-membership",
-                    where,
-                    f"it is a member of {other}",
-                    "callers are members of nothing with more rights",
-                    f"revoke {quoted(other)} from {quoted(role)};",
-                    (role,),
-                )
 
 
 def schemas(catalogue: Catalogue, declaration: Declaration) -> Iterator[Found]:

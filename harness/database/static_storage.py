@@ -40,53 +40,41 @@ def buckets(catalogue: Catalogue, declaration: Declaration) -> Iterator[Found]:
 
 
 def _bucket(name: str, wanted: Bucket, live: Live) -> Iterator[Found]:
-    where = f"bucket {name}"
-
-    def fix(column: str, value: str) -> str:
-        return f"update storage.buckets set {column} = {value} where id = '{name}';"
-
     if live.public != wanted.public:
-        shown = str(wanted.public).lower()
         yield Found(
             "bucket-public",
-            where,
+            f"bucket {name}",
             f"public = {live.public}",
             f"public = {wanted.public}",
-            fix("public", shown),
+            _update(name, "public", str(wanted.public).lower()),
             ("anon",) if live.public else (),
             severity=Severity.ERROR if live.public else Severity.WARNING,
         )
     if live.size != wanted.bytes or live.size is None:
-        size = "no limit" if live.size is None else str(live.size)
-        expected = (
-            f"file_size_limit = {wanted.bytes}"
-            if wanted.bytes is not None
-            else "a declared file_size_limit"
-        )
+        declared = wanted.bytes is not None
         yield Found(
             "bucket-size-limit",
-            where,
-            f"file_size_limit = {size}",
-            expected,
-            fix("file_size_limit", str(wanted.bytes or 10485760)),
+            f"bucket {name}",
+            f"file_size_limit = {'no limit' if live.size is None else live.size}",
+            f"file_size_limit = {wanted.bytes}" if declared else "a declared file_size_limit",
+            _update(name, "file_size_limit", str(wanted.bytes or 10485760)),
             severity=Severity.WARNING,
         )
     if sorted(live.types) != sorted(wanted.types) or not live.types:
-        types = ", ".join(live.types) or "no limit"
         listed = ", ".join(f"'{kind}'" for kind in wanted.types)
-        expected = (
-            f"allowed_mime_types = {', '.join(wanted.types)}"
-            if wanted.types
-            else "declared allowed_mime_types"
-        )
+        types = f"allowed_mime_types = {', '.join(wanted.types)}"
         yield Found(
             "bucket-mime-types",
-            where,
-            f"allowed_mime_types = {types}",
-            expected,
-            fix("allowed_mime_types", f"array[{listed}]"),
+            f"bucket {name}",
+            f"allowed_mime_types = {', '.join(live.types) or 'no limit'}",
+            types if wanted.types else "declared allowed_mime_types",
+            _update(name, "allowed_mime_types", f"array[{listed}]"),
             severity=Severity.WARNING,
         )
+
+
+def _update(name: str, column: str, value: str) -> str:
+    return f"update storage.buckets set {column} = {value} where id = '{name}';"
 
 
 def policies(catalogue: Catalogue, declaration: Declaration) -> Iterator[Found]:

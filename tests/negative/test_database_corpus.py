@@ -101,6 +101,7 @@ def test_the_written_declaration_finds_a_later_mistake(corpus: Callable[..., str
         for m in MUTATIONS
         if m.kind in ("read by everybody", "helpers gone wrong", "rows given away", "files of others")
     ]
+    sample = sample[::3]
     for mutation in sample:
         with psycopg.connect(corpus()) as connection:
             connection.execute(mutation.sql.encode())

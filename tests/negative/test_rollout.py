@@ -210,7 +210,7 @@ def test_a_bad_image_that_is_rolled_out_is_seen(rolls: tuple[Stack, Rolls]) -> N
 def test_a_way_back_that_is_slow_or_wide_is_seen(rolls: tuple[Stack, Rolls]) -> None:
     stack, provider = rolls
     provider.back_seconds = 6.2
-    assert ["6.2 s" in line for line in bad_image(stack)] == [True]
+    assert ["6.20 s" in line for line in bad_image(stack)] == [True]
     provider.back_seconds, provider.touched = 1.0, ("gateway-1", "gateway-2")
     assert ["gateway-1, gateway-2" in line for line in bad_image(stack)] == [True]
 
