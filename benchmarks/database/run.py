@@ -212,7 +212,7 @@ def scale() -> list[dict[str, float]]:
 def write(results: dict[str, object]) -> None:
     lines = []
     if peers := results.get("peers"):
-        lines += [f"Of {peers['mutations']} mistakes of the corpus:", ""]
+        lines += [f"Of {peers['mutations']} of the corpus's {len(mutations())} mistakes, evenly drawn:", ""]
         lines += ["| | caught | said of the correct schema | seconds a database |", "|---|---|---|---|"]
         for name, row in peers["tools"].items():
             lines.append(f"| {name} | {row['caught']} | {row['false']} | {row['seconds']:.2f} |")
