@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import httptools
 
@@ -162,7 +162,7 @@ class Reply(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The connection stands."""
-        self._transport = transport  # type: ignore[assignment] # a stream's transport is one of both directions
+        self._transport = cast("asyncio.Transport", transport)  # of a stream: one of both directions
 
     def connection_lost(self, exc: Exception | None) -> None:
         """It is gone. A body without a declared length ends so; its reader finds out if all of it came."""

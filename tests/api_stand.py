@@ -19,6 +19,7 @@ from typing import Any
 import httpx
 import psycopg
 import pytest
+from psycopg import sql
 
 from harness.database.data_api import Api, probe
 from harness.database.declaration import parse
@@ -60,8 +61,8 @@ class Exposed:
     def rows(self, table: str) -> list[Any]:
         """Every row of ``table``, as text."""
         with psycopg.connect(self.dsn) as connection:
-            query = f"select array(select t::text from {table} t order by 1)"  # noqa: S608
-            found = connection.execute(query.encode()).fetchone()
+            query = sql.SQL("select array(select t::text from {} t order by 1)")
+            found = connection.execute(query.format(sql.Identifier(*table.split(".")))).fetchone()
         return list(found[0]) if found else []
 
 

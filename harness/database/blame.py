@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
+from harness.database.blame_refusals import missing_access, policy_error
 from harness.database.catalogue import Catalogue, Function, Policy, Relation, quoted
 from harness.database.causes import gathered, policy_title, without_consequences
 from harness.database.expressions import bare, calls
@@ -14,7 +15,7 @@ from harness.database.findings import Found
 from harness.database.mentions import spoken_of
 from harness.database.oracle import Actor, literal, record
 from harness.database.prober import Prober
-from harness.database.rewrites import escalating, losing, lost, rules_of
+from harness.database.rewrites import escalating, rules_of
 from harness.database.rule_text import CALLER, members_asked, rule_sql, rules_for
 from harness.database.sightings import Sighting
 
@@ -53,9 +54,10 @@ class Judge:
 
     def of(self, sighting: Sighting) -> list[Found]:
         """The findings that a sighting comes to."""
-        special = {"missing-access": self._missing, "policy-error": self._error}
-        if sighting.kind in special:
-            return [special[sighting.kind](sighting)]
+        if sighting.kind == "missing-access":
+            return [missing_access(self.prober, sighting)]
+        if sighting.kind == "policy-error":
+            return [policy_error(sighting)]
         if sighting.kind == "trigger-escalates":
             return list(self._triggers(sighting))
         return [opened] if (opened := self._no_policy(sighting)) else list(self._policies(sighting))
@@ -291,63 +293,4 @@ class Judge:
         expected = _EXPECTED[kind]
         return Found(
             rule, culprit, what, expected, fix, (sighting.actor.role,), sighting.subject.title, (proof,)
-        )
-
-    def _missing(self, sighting: Sighting) -> Found:
-        relation, role, command = sighting.subject.relation, sighting.actor.role, sighting.command
-        if (rule := losing(self.catalogue, relation, command)) is not None:
-            return lost(
-                rule, relation, (role,), f"{sighting.actor.title}: {sighting.did[:200]}: {sighting.saw}"
-            )
-        if denied := re.search(r"permission denied for function (\w+)", sighting.saw):
-            named = [f for f in self.catalogue.functions if f.name == denied[1]]
-            title = named[0].title if named else denied[1]
-            return Found(
-                "missing-access",
-                f"function {title}",
-                f"{role} may not call it, and a policy does",
-                "callers may call what their policies call",
-                f"grant execute on function {title} to {role};",
-                (role,),
-                sighting.subject.title,
-                (sighting.did[:200],),
-            )
-        what, fix = self._lacking(sighting)
-        return Found(
-            "missing-access",
-            f"{sighting.subject.title}, {command}",
-            what,
-            f"{role} may {command.lower()} as declared",
-            fix,
-            (role,),
-            sighting.subject.title,
-            (f"{sighting.actor.title}: {sighting.did[:200]}: {sighting.saw}",),
-        )
-
-    def _lacking(self, sighting: Sighting) -> tuple[str, str]:
-        """What stands in the way of what was promised, and the SQL that would let it through."""
-        relation, role, command = sighting.subject.relation, sighting.actor.role, sighting.command
-        if not self.prober._possible(sighting.subject, sighting.actor, command):
-            return "no grant", f"grant {command.lower()} on {relation.title} to {role};"
-        policies = [p for p in self.catalogue.policies_of(relation) if p.concerns(role, command)]
-        what = "; ".join(f'policy "{p.name}"' for p in policies) if policies else "no policy"
-        declaration = self.prober.declaration
-        rules = rules_for(sighting.subject, declaration, command, role)
-        test = " or ".join(rule_sql(rule, sighting.subject, declaration) for rule in rules) or "(true)"
-        clauses = {"INSERT": f"with check {test}", "UPDATE": f"using {test} with check {test}"}
-        clause = clauses.get(command, f"using {test}")
-        name = f'"{command.lower()} as declared"'
-        return what, f"create policy {name} on {relation.title} for {command.lower()} to {role} {clause};"
-
-    def _error(self, sighting: Sighting) -> Found:
-        proof = f"{sighting.actor.title}: {sighting.did}: {sighting.saw}"
-        return Found(
-            "policy-error",
-            sighting.subject.title,
-            f"a policy breaks: {sighting.saw}",
-            "policies decide, and do not fail",
-            "-- correct the policy that raises this",
-            (sighting.actor.role,),
-            sighting.subject.title,
-            (proof,),
         )

@@ -151,8 +151,7 @@ class ViewWrites:
             return None
         where = " and ".join(values.equals(c, row.data.get(c.name)) for c in self.shared if c.name in names)
         if edit:
-            column = self.subject.relation.column(next(iter(edit)))
-            assert column is not None  # noqa: S101 - chosen from its columns
+            [column] = [c for c in self.subject.relation.columns if c.name in edit]
             change = f"{column.sql} = {values.value(column, edit[column.name])}"
             statement = f"update {self.subject.relation.sql} set {change} where {where}"
         else:
