@@ -59,10 +59,11 @@ class Exposed:
             return [self.rows(name) for name in ("auth.users", *(row[0] for row in known))]
 
     def rows(self, table: str) -> list[Any]:
-        """Every row of ``table``, as text."""
+        """Every row of ``table`` (as SQL writes its name), as text."""
         with psycopg.connect(self.dsn) as connection:
+            names = connection.execute("select parse_ident(%s)", (table,)).fetchone() or ([],)
             query = sql.SQL("select array(select t::text from {} t order by 1)")
-            found = connection.execute(query.format(sql.Identifier(*table.split(".")))).fetchone()
+            found = connection.execute(query.format(sql.Identifier(*names[0]))).fetchone()
         return list(found[0]) if found else []
 
 
