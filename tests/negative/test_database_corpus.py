@@ -14,7 +14,7 @@ from harness.database.check import Options, check_connection
 from harness.database.declaration import load, parse
 from harness.database.declare import declared_text
 from harness.database.findings import Report
-from harness.providers.selfhosted.bootstrap import scratch_database
+from harness.providers.selfhosted.bootstrap import drop_database, scratch_database
 from tests.corpus import DECLARATION, SCHEMA, SILENT, differences, mutations, told
 from tests.pg_fixture import Cluster
 
@@ -35,7 +35,7 @@ def corpus(cluster: Cluster) -> Iterator[Callable[..., str]]:
         connection.execute(SCHEMA.read_bytes())
     yield lambda role="postgres": cluster.dsn(role, CORPUS)
     with psycopg.connect(cluster.dsn(), autocommit=True) as owner:
-        owner.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(CORPUS)))
+        drop_database(owner, CORPUS)
 
 
 def examined(connection: psycopg.Connection, declaration: Path, **options: object) -> Report:

@@ -169,15 +169,28 @@ def scratch_database(dsn: str, prefix: str = "scratch", template: str = TEMPLATE
     with psycopg.connect(dsn, autocommit=True) as owner:
         owner.execute("select pg_advisory_lock(hashtextextended(%s, 0))", [name])
         for (left,) in owner.execute(_LEFT_BEHIND, [f"^{prefix}_[0-9a-f]{{12}}$", name]).fetchall():
-            _drop(owner, left)
+            drop_database(owner, left)
             owner.execute("select pg_advisory_unlock(hashtextextended(%s, 0))", [left])
         source = sql.Identifier(template)
         owner.execute(sql.SQL("create database {} template {}").format(sql.Identifier(name), source))
         try:
             yield make_conninfo(dsn, dbname=name)
         finally:
-            _drop(owner, name)
+            drop_database(owner, name)
 
 
-def _drop(owner: psycopg.Connection, database: str) -> None:
-    owner.execute(sql.SQL("drop database if exists {} with (force)").format(sql.Identifier(database)))
+def drop_database(owner: psycopg.Connection, database: str) -> None:
+    """Drop ``database`` if it exists, ending the sessions that are open on it.
+
+    ``owner`` is in autocommit mode. Only a superuser may end a superuser's session: any other role
+    waits up to five seconds until it has closed.
+
+    Raises:
+        psycopg.errors.ObjectInUse: when a superuser's session stays open; its detail counts them.
+    """
+    name = sql.Identifier(database)
+    try:
+        owner.execute(sql.SQL("drop database if exists {} with (force)").format(name))
+    except psycopg.errors.InsufficientPrivilege:
+        # Without FORCE, PostgreSQL itself waits these five seconds (CountOtherDBBackends, procarray.c).
+        owner.execute(sql.SQL("drop database if exists {}").format(name))

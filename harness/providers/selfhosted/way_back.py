@@ -15,7 +15,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from harness.errors import DeployError
 from harness.migrations import Migration, migrations_in, rollback_of
 from harness.providers.backup import Archive
-from harness.providers.selfhosted.bootstrap import TEMPLATE, Server
+from harness.providers.selfhosted.bootstrap import TEMPLATE, Server, drop_database
 
 __all__ = ["KEPT", "restore_in_place", "reverse_newest"]
 
@@ -40,13 +40,13 @@ def restore_in_place(server: Server, dsn: str, archive: Archive) -> str:
     fresh = f"{_FRESH}_{secrets.token_hex(6)}"
     with _administration(server) as admin:
         for (left,) in admin.execute(_NAMED, [f"{_FRESH}\\_%"]).fetchall():
-            _drop(admin, left)  # of a restore that was killed
+            drop_database(admin, left)  # of a restore that was killed
         _make(admin, fresh)
         try:
             archive.restore(make_conninfo(dsn, dbname=fresh))
             before = _change_places(admin, database, fresh)
         except BaseException:
-            _drop(admin, fresh)
+            drop_database(admin, fresh)
             raise
         _drop_older(admin, before)
     return before
@@ -123,11 +123,7 @@ def _end_sessions(admin: psycopg.Connection, database: str) -> None:
     )
 
 
-def _drop(admin: psycopg.Connection, name: str) -> None:
-    admin.execute(sql.SQL("drop database if exists {} with (force)").format(sql.Identifier(name)))
-
-
 def _drop_older(admin: psycopg.Connection, newest: str) -> None:
     for (name,) in admin.execute(_NAMED, [f"{KEPT}\\_%"]).fetchall():
         if name < newest:
-            _drop(admin, name)
+            drop_database(admin, name)
