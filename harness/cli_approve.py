@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from harness.attestation.keys import Signer
     from harness.environment import Environment
     from harness.environment.gate import Approver
+    from harness.gate_evidence import Sealed
+    from harness.promotion import Promotion
     from harness.promotion_view import View
     from harness.secrets import SecretStore
 
@@ -58,7 +60,6 @@ def approve(
     root: Root = ROOT,
 ) -> None:
     """Show the decision page; sign report and evidence with your own key. Exit 1: nothing was signed."""
-    from harness.approval import approve as sign
     from harness.approval_screen import tell, tell_verdict
 
     promotion, secrets = promotion_of(root, env, release, evidence, approval)
@@ -66,8 +67,7 @@ def approve(
         raise HarnessError(
             f"{env} asks for no approval: there is nothing to sign; harness gate check --env {env}"
         )
-    decision = promotion.decide()
-    view, page = write_page(promotion, decision, secrets)
+    view, page = write_page(promotion, promotion.decide(), secrets)
     tell(view, page, console, dt.datetime.now(dt.UTC))
     if browser:
         webbrowser.open(page.resolve().as_uri())
@@ -75,24 +75,37 @@ def approve(
         console.print("nothing to approve: mend what stands above first", style="red")
         raise typer.Exit(1)
     approver, signing = _who(promotion.environment, key, name, secrets)
-    now = dt.datetime.now(dt.UTC)
-    try:
-        if not yes:
-            _ask(view, approver)
-        raw = sign(
-            env, decision.promotion, promotion.release, promotion.evidence, approver.name, now, signing
-        )
-    except (KeyboardInterrupt, typer.Abort):  # Ctrl-C or Ctrl-D, at the question or at the passphrase
-        console.print("\nnot approved: nothing was signed", style="red")
-        raise typer.Exit(1) from None
-    place = f"approvals/{env}/{decision.promotion}/{approver.name}.{now:%Y%m%dT%H%M%S.%fZ}.json"
-    promotion.store.put(place, raw)
-    console.print(f"approved by {approver.name}: {promotion.store.where(place)}", markup=False)
+    _sign(promotion, promotion.evidence, view, approver, signing, ask=not yes)
     after = promotion.decide()
     tell_verdict(replace(view, decision=after), after, console)
     if view.decision.promotion != after.promotion or approver.name not in after.approved_by:
         console.print("the approval does not count: see above", style="red")
         raise typer.Exit(1)
+
+
+def _sign(
+    promotion: Promotion,
+    evidence: Sealed,
+    view: View,
+    approver: Approver,
+    signing: Signer | Path,
+    *,
+    ask: bool,
+) -> None:
+    """Sign for what ``view`` shows, and store it; exit 1 where the approver would rather not."""
+    from harness.approval import approve as sign
+
+    env, shown, now = promotion.environment.environment, view.decision.promotion, dt.datetime.now(dt.UTC)
+    try:
+        if ask:
+            _ask(view, approver)
+        raw = sign(env, shown, promotion.release, evidence, approver.name, now, signing)
+    except (KeyboardInterrupt, typer.Abort):  # Ctrl-C or Ctrl-D, at the question or at the passphrase
+        console.print("\nnot approved: nothing was signed", style="red")
+        raise typer.Exit(1) from None
+    place = f"approvals/{env}/{shown}/{approver.name}.{now:%Y%m%dT%H%M%S.%fZ}.json"
+    promotion.store.put(place, raw)
+    console.print(f"approved by {approver.name}: {promotion.store.where(place)}", markup=False)
 
 
 def _who(

@@ -20,7 +20,8 @@ from harness.secrets import redact
 if TYPE_CHECKING:
     from harness.attestation.keys import PublicKey
     from harness.environment import Environment
-    from harness.history import Entry
+    from harness.history import Entry, Running
+    from harness.release import Release
     from harness.store import Store
 
 __all__ = ["mount"]
@@ -142,41 +143,56 @@ def drift(env: Env = "local", as_json: AsJson = False, root: Root = ROOT) -> Non
     """Ask everything again, change nothing, and compare with what the last evidence said. Exit 1: drift."""
     from harness.drift import drift as find
     from harness.history import running_release
-    from harness.promotion import not_this_tree
-    from harness.release import Release
-    from harness.sinks.files import read_run
 
     environment, store, key = _opened(env, root)
     running = running_release(store, environment.environment, key)
     if running is None or running.entry.result is None:
         raise HarnessError(f"no run of {env} has passed yet: there is nothing to have drifted from")
-    if differences := not_this_tree(running.release, Release.build(root)):
-        raise HarnessError(
-            f"{running.release.name} runs in {env}, and this tree is another release: {differences[0]}\n"
-            f"compare from its own commit: git checkout {running.release.source.commit[:12]}"
-        )
-    last = root / ".harness" / environment.environment / "last-run.json"
-    before = read_run(last)
-    release = last.with_name("drift.release.json")  # the image, which no tree tells, is among what is asked
-    running.release.write(release)
-    argv = [sys.executable, "-m", "pytest", "--env", env, "--verify-only", "--release", str(release)]
-    subprocess.run([*argv, "features/"], cwd=root, check=False, stdout=sys.stderr if as_json else None)
-    now = read_run(last)
-    if now is None or (before is not None and now["run"] == before["run"]):
-        raise HarnessError("the check did not begin: see above")
+    now = _asked_again(env, running.release, root, quiet=as_json)
     found = find(running.entry.result, now, root)
     if as_json:
         told = {"environment": env, "since": running.entry.run, "run": now["run"], "drift": found}
         told |= {"unproven": running.unproven or None}
         sys.stdout.write(redact(json.dumps(told, indent=2)) + "\n")
     else:
-        if running.unverified:
-            console.print(f"run {running.entry.run} is {running.unverified}", style="red", markup=False)
-        verdict = f"[bold red]DRIFT[/]  {len(found)}" if found else "[bold green]NO DRIFT[/]"
-        console.print(f"{verdict}  {env} against run {running.entry.run}")
-        for line in found:
-            console.print(f"  ✗ {line}", markup=False)
-        if running.unproven:
-            console.print(f"  {running.unproven}", style="yellow", markup=False)
+        _tell(env, running, found)
     if found:
         raise typer.Exit(1)
+
+
+def _asked_again(env: str, release: Release, root: Path, *, quiet: bool) -> dict[str, Any]:
+    """The record of a verify-only run of ``release`` in ``env``; its output goes to stderr if ``quiet``.
+
+    Raises:
+        HarnessError: when the tree is another release, or the run did not begin.
+    """
+    from harness.promotion import not_this_tree
+    from harness.release import Release
+    from harness.sinks.files import read_run
+
+    if differences := not_this_tree(release, Release.build(root)):
+        raise HarnessError(
+            f"{release.name} runs in {env}, and this tree is another release: {differences[0]}\n"
+            f"compare from its own commit: git checkout {release.source.commit[:12]}"
+        )
+    last = root / ".harness" / env / "last-run.json"
+    before = read_run(last)
+    told = last.with_name("drift.release.json")  # the image, which no tree tells, is among what is asked
+    release.write(told)
+    argv = [sys.executable, "-m", "pytest", "--env", env, "--verify-only", "--release", str(told)]
+    subprocess.run([*argv, "features/"], cwd=root, check=False, stdout=sys.stderr if quiet else None)
+    now = read_run(last)
+    if now is None or (before is not None and now["run"] == before["run"]):
+        raise HarnessError("the check did not begin: see above")
+    return now
+
+
+def _tell(env: str, running: Running, found: list[str]) -> None:
+    if running.unverified:
+        console.print(f"run {running.entry.run} is {running.unverified}", style="red", markup=False)
+    verdict = f"[bold red]DRIFT[/]  {len(found)}" if found else "[bold green]NO DRIFT[/]"
+    console.print(f"{verdict}  {env} against run {running.entry.run}")
+    for line in found:
+        console.print(f"  ✗ {line}", markup=False)
+    if running.unproven:
+        console.print(f"  {running.unproven}", style="yellow", markup=False)
