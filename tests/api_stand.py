@@ -115,7 +115,7 @@ def exposed(
             open_.callback(stack.close)
             stack.identities_source = LocalIdentities(stack)
             text = DataApi._text
-            own = stack.secret(environment.supabase.jwt_secret).reveal()  # type: ignore[union-attr]
+            own = stack.secret(environment.supabase.jwt_secret).reveal()
 
             def configured(self: DataApi) -> str:
                 if also_trusts:

@@ -65,7 +65,7 @@ class _Environment:
 
 def stack_in(tmp_path: Path) -> Stack:
     """A stack of four fake components."""
-    made = Stack(tmp_path, tmp_path, _Environment(), SecretStore(tmp_path, tmp_path))  # type: ignore[arg-type]
+    made = Stack(tmp_path, tmp_path, _Environment(), SecretStore(tmp_path, tmp_path))
     for component in ("supabase", "instant", "thinking", "gateway"):
         made.providers[component] = FakeProvider(component, deployed(component))
     return made
@@ -76,7 +76,7 @@ def question(
 ) -> Question:
     needs = options.pop("needs", ("supabase",))
     name = name or function.__name__
-    return Question(Check(name, needs[0], needs, effect, function, **options))  # type: ignore[index,arg-type]
+    return Question(Check(name, needs[0], needs, effect, function, **options))
 
 
 def ran(stack: Stack, *questions: Question, verify_only: bool = False) -> tuple[Conductor, Listener]:

@@ -49,7 +49,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """By file. (xdist's own groups need node ids that this pytest does not let anybody change.)"""
     from xdist.scheduler import LoadScopeScheduling
 
-    class ByFile(LoadScopeScheduling):  # type: ignore[misc] # xdist is installed for tests only
+    class ByFile(LoadScopeScheduling):  # xdist is installed for tests only
         def _split_scope(self, nodeid: str) -> str:
             return "together" if nodeid.startswith(_TOGETHER) else nodeid.partition("::")[0]
 

@@ -254,10 +254,10 @@ def database_stack(database: Database, tmp_path: Path) -> Iterator[Stack]:
     stack.identities_source = LocalIdentities(stack)
     stack.dsn_source = lambda: database.dsn
     stack.logs_source = FakeLogs()
-    stack.process_control = FakeProcesses()  # type: ignore[assignment]
+    stack.process_control = FakeProcesses()
     cli = SupabaseCli(ROOT, tmp_path / "cli")
     provider = TestSupabase(database, ROOT / "supabase", cli, tmp_path, stack=stack)
-    stack.providers["supabase"] = provider  # type: ignore[assignment]
+    stack.providers["supabase"] = provider
     yield stack
     stack.close()
 
@@ -267,7 +267,7 @@ def project(database_stack: Stack, tmp_path: Path) -> Path:
     """A copy of supabase/ that the stack's provider takes for the declaration."""
     copy = tmp_path / "project" / "supabase"
     shutil.copytree(ROOT / "supabase", copy, ignore=shutil.ignore_patterns(".temp"))
-    database_stack.providers["supabase"].source = copy  # type: ignore[attr-defined]
+    database_stack.providers["supabase"].source = copy
     return copy
 
 

@@ -58,7 +58,7 @@ class StorageApi:
         return self._object(request, claims, route.removeprefix("object/"))
 
     def _claims(self, token: str) -> dict[str, Any] | None:
-        secret = self.stack.secret(self.stack.environment.supabase.jwt_secret)  # type: ignore[union-attr]
+        secret = self.stack.secret(self.stack.environment.supabase.jwt_secret)
         signed, _, signature = token.rpartition(".")
         made = hmac.digest(secret.reveal().encode(), signed.encode(), hashlib.sha256)
         genuine = base64.urlsafe_b64encode(made).decode().rstrip("=") == signature
@@ -79,7 +79,7 @@ class StorageApi:
             connection.execute(f"set local role {role}".encode())
             done = connection.execute(query.encode(), values)
             rows = done.fetchall() if done.description else [{}] * done.rowcount
-            return json.loads(json.dumps(rows, default=str))  # type: ignore[no-any-return]
+            return json.loads(json.dumps(rows, default=str))
 
     def _object(self, request: httpx.Request, claims: dict[str, Any], route: str) -> httpx.Response:
         kind, _, rest = route.partition("/")

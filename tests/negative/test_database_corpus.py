@@ -40,7 +40,7 @@ def corpus(cluster: Cluster) -> Iterator[Callable[..., str]]:
 
 def examined(connection: psycopg.Connection, declaration: Path, **options: object) -> Report:
     """The report on whatever the open transaction holds."""
-    return check_connection(connection, load(declaration), Options(**options))  # type: ignore[arg-type]
+    return check_connection(connection, load(declaration), Options(**options))
 
 
 def test_the_corpus_is_large_enough() -> None:

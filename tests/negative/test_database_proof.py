@@ -67,7 +67,7 @@ tables:
 
 def told(dsn: str, declared: str, **options: float) -> tuple[Report, str]:
     """The report, and everything that it says."""
-    report = check(dsn, parse(declared), Options(**options))  # type: ignore[arg-type]
+    report = check(dsn, parse(declared), Options(**options))
     return report, "\n".join(
         [*map(str, report.gaps), *(f"{f.rule} {f.object} {f.what}" for f in report.found)]
     )

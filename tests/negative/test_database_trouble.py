@@ -48,7 +48,7 @@ def notes(database: Database) -> Declaration:
 
 
 def gaps(database: Database, declaration: Declaration, **options: float) -> str:
-    report = check(database.dsn, declaration, Options(**options))  # type: ignore[arg-type]
+    report = check(database.dsn, declaration, Options(**options))
     assert not report.holds
     return "\n".join(map(str, report.gaps))
 
@@ -182,7 +182,7 @@ def killed(script: str, ready: object, *arguments: str) -> None:
     command = [sys.executable, "-c", script, *arguments]
     child = subprocess.Popen(command, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)})
     try:
-        wait_until("the probe is in the middle", ready, seconds=60)  # type: ignore[arg-type]
+        wait_until("the probe is in the middle", ready, seconds=60)
     finally:
         child.send_signal(signal.SIGKILL)
         child.wait()

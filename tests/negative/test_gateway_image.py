@@ -76,9 +76,7 @@ class Exported:
     """A provider that runs the gateway from an image, as far as the checks can see."""
 
     path: Path
-    seen: dict[str, int | str] = field(
-        default_factory=lambda: {"/health/live": 200, "/health/ready": 200}  # type: ignore[arg-type]
-    )
+    seen: dict[str, int | str] = field(default_factory=lambda: {"/health/live": 200, "/health/ready": 200})
     component: str = "gateway"
     release: str = RELEASE
     held: dict[str, dict[str, Any]] = field(
@@ -102,7 +100,7 @@ class Exported:
 
 def stack_of(tmp_path: Path, exported: Exported) -> Stack:
     stack = Stack(ROOT, tmp_path, load("local", ROOT).environment, SecretStore(ROOT, tmp_path))
-    stack.providers["gateway"] = exported  # type: ignore[assignment]
+    stack.providers["gateway"] = exported
     return stack
 
 

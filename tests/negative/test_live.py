@@ -65,9 +65,9 @@ def test_a_container_of_another_image_is_named(gateway_stack: RealStack, release
     stack = Stack(real.root, real.state, environment, SecretStore(real.root, real.state))
     artefacts = {"gateway-source": f"sha256:{source_digest(real.root)}", "gateway-image": OTHER}
     stack.release = replace(release, artefacts=artefacts)
-    stack.providers["gateway"] = rolling(OTHER)  # type: ignore[assignment]
+    stack.providers["gateway"] = rolling(OTHER)
     assert live.gateway_is_released(stack).verdict is Verdict.HOLDS
-    stack.providers["gateway"] = rolling("sha256:" + "f" * 64)  # type: ignore[assignment]
+    stack.providers["gateway"] = rolling("sha256:" + "f" * 64)
     assert told(live.gateway_is_released(stack)) == (OTHER, "sha256:" + "f" * 64)
     stack.providers["gateway"] = gateway_stack.gateway
     assert live.gateway_is_released(stack).verdict is Verdict.BLOCKED, "nothing reads the image back"

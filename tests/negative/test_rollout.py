@@ -71,7 +71,7 @@ class Rolls:
     now: dict[str, str] = field(default_factory=lambda: {"gateway-1": NEW, "gateway-2": NEW})
     before: dict[str, str] = field(default_factory=lambda: {"gateway-1": OTHER, "gateway-2": OTHER})
     answers: dict[str, int | str] = field(
-        default_factory=lambda: {"/health/live": 200, "/health/ready": 200}  # type: ignore[arg-type]
+        default_factory=lambda: {"/health/live": 200, "/health/ready": 200}
     )
     has_lock: bool = True
     accepts_bad: bool = False

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 
+import httpx
 import psycopg
 import pytest
 
@@ -14,18 +15,18 @@ from harness.checks.storage_http import Heard, over_http
 from harness.database.declaration import load, parse
 from harness.stack import Stack
 from tests.corpus import DECLARATION, SCHEMA
-from tests.pg_fixture import ROOT, Database
+from tests.pg_fixture import ROOT
 from tests.storage_double import StorageApi
 
 RECORDED = ROOT.parent / "shared" / "specs" / "supabase-recorded"
 
 
 @pytest.fixture
-def corpus(database: Database, cluster, bare, database_stack: Stack) -> Iterator[StorageApi]:  # type: ignore[no-untyped-def]
+def corpus(bare: Callable[[str], str], database_stack: Stack) -> StorageApi:
     """The corpus' three buckets (public, one's own, an organisation's) behind a Storage API."""
     dsn = bare(SCHEMA.read_text(encoding="utf-8"))
     database_stack.dsn_source = lambda: dsn
-    yield StorageApi(database_stack)
+    return StorageApi(database_stack)
 
 
 def execute(api: StorageApi, statement: str) -> list[tuple[object, ...]]:
@@ -140,7 +141,7 @@ def test_files_of_a_run_that_was_killed_are_removed_by_the_next(corpus: StorageA
     journal: Path = corpus.stack.state / "planted-files.json"
     answer, left = corpus.answer, []
 
-    def killed(request):  # type: ignore[no-untyped-def]
+    def killed(request: httpx.Request) -> httpx.Response:
         if left:
             raise KeyboardInterrupt
         done = answer(request)

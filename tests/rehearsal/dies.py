@@ -50,7 +50,7 @@ def main(action: str, root: Path, name: str, changes: int) -> None:
             changed()
         return said
 
-    requests.Session.request = counted_request  # type: ignore[method-assign]
+    requests.Session.request = counted_request
     network._ip = counted_ip
     environment = load(name, root).environment
     if action == "up":

@@ -193,7 +193,7 @@ def test_whatever_a_check_raises_is_no_pass_and_never_hangs_the_run(
 
 @pytest.mark.parametrize("answer", [True, None, "holds"])
 def test_an_answer_that_is_not_evidence_is_no_pass(stack: Stack, answer: object) -> None:
-    asked = question(lambda _: answer, "odd")  # type: ignore[arg-type,return-value]
+    asked = question(lambda _: answer, "odd")
     conductor, _ = ran(stack, asked)
     assert conductor.answer(asked).verdict is Verdict.BLOCKED
     assert "no Evidence" in conductor.answer(asked).summary

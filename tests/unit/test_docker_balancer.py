@@ -89,7 +89,7 @@ def test_the_data_api_is_led_to_where_there_is_one_of_our_own() -> None:
 
 def test_tls_is_as_declared() -> None:
     environment = declared("production")
-    tls = environment.gateway.tls.model_copy(  # type: ignore[union-attr]
+    tls = environment.gateway.tls.model_copy(
         update={"least_version": "TLSv1.3", "http_port": None, "certificate": "/etc/ssl/other.pem"}
     )
     gateway = environment.gateway.model_copy(update={"tls": tls})

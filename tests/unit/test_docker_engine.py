@@ -37,13 +37,13 @@ def asked(monkeypatch: pytest.MonkeyPatch, *answers: dict[str, int | str]) -> li
 
 def test_a_question_that_fails_once_is_no_death(monkeypatch: pytest.MonkeyPatch) -> None:
     questions = asked(monkeypatch, {}, {"/health/live": "TimeoutError: timed out"}, {"/health/live": 200})
-    assert engine._answers(Handle())  # type: ignore[arg-type]
+    assert engine._answers(Handle())
     assert questions == ["/health/live"] * 3
 
 
 def test_a_gateway_that_never_answers_is_dead(monkeypatch: pytest.MonkeyPatch) -> None:
     asked(monkeypatch, {"/health/live": 500})
-    assert not engine._answers(Handle())  # type: ignore[arg-type]
+    assert not engine._answers(Handle())
 
 
 @pytest.mark.parametrize("handle", [Handle("exited"), Handle("paused"), Handle(gone=True)])
@@ -51,7 +51,7 @@ def test_a_container_that_does_not_run_is_not_waited_for(
     monkeypatch: pytest.MonkeyPatch, handle: Handle
 ) -> None:
     questions = asked(monkeypatch, {"/health/live": 200})
-    assert not engine._answers(handle)  # type: ignore[arg-type]
+    assert not engine._answers(handle)
     assert questions == []
 
 
@@ -68,7 +68,7 @@ class _Busy:
 
 
 def test_an_answer_that_an_engine_lost_is_asked_for_again() -> None:
-    assert engine._told_inside(_Busy((0, b""), (0, b'{"user": "1:1"}')), "") == {"user": "1:1"}  # type: ignore[arg-type]
-    assert engine._told_inside(_Busy((1, b"no such user")), "") == {}  # type: ignore[arg-type]
+    assert engine._told_inside(_Busy((0, b""), (0, b'{"user": "1:1"}')), "") == {"user": "1:1"}
+    assert engine._told_inside(_Busy((1, b"no such user")), "") == {}
     with pytest.raises(DeployError, match="does not arrive"):
-        engine._told_inside(_Busy(*[(0, b"")] * 3), "")  # type: ignore[arg-type]
+        engine._told_inside(_Busy(*[(0, b"")] * 3), "")

@@ -44,7 +44,7 @@ class Here:
 
 
 def facts(here: Here) -> Facts:
-    return Facts(here, units=["none-such.service"], files=["/none/such"])  # type: ignore[arg-type]
+    return Facts(here, units=["none-such.service"], files=["/none/such"])
 
 
 def told(**parts: Any) -> HostFacts:

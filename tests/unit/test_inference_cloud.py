@@ -23,7 +23,7 @@ class Repeated(dict[str, Any]):
 
 def unit() -> configparser.RawConfigParser:
     parser = configparser.RawConfigParser(strict=False, dict_type=Repeated, empty_lines_in_values=False)
-    parser.optionxform = str  # type: ignore[assignment,method-assign]
+    parser.optionxform = str
     parser.read(CLOUD / "instant.service")
     return parser
 

@@ -141,7 +141,7 @@ def status(path: str, *authorization: bytes, kind: str = "http") -> int | None:
 
     headers = [(b"authorization", value) for value in authorization]
     guard = RequireKey(application)
-    asyncio.run(guard({"type": kind, "path": path, "headers": headers}, None, send))  # type: ignore[arg-type]
+    asyncio.run(guard({"type": kind, "path": path, "headers": headers}, None, send))
     return sent[0]["status"] if sent else None
 
 
@@ -160,4 +160,4 @@ def test_the_guard_demands_the_key_everywhere_but_on_health(monkeypatch: pytest.
 def test_the_guard_refuses_to_start_without_a_key(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("VLLM_API_KEY", raising=False)
     with pytest.raises(RuntimeError, match="VLLM_API_KEY"):
-        RequireKey(None)  # type: ignore[arg-type]
+        RequireKey(None)

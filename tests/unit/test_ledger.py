@@ -33,7 +33,7 @@ def scenario(verdict: Verdict, **more: object) -> ScenarioRecord:
         "evidence": (holds("seen"),),
         "seconds": 0.5,
     }
-    return ScenarioRecord(**{**values, **more})  # type: ignore[arg-type]
+    return ScenarioRecord(**{**values, **more})
 
 
 def test_all_that_was_asked_holds() -> None:

@@ -41,7 +41,7 @@ def web_server(port: int, **changes: object) -> Program:
 
     settings = {"env": {"SENTINEL": "s3ntinel-value"}, "ready_seconds": 10.0, "port": port, **changes}
     argv = [sys.executable, "-m", "http.server", "--bind", "127.0.0.1", str(port)]
-    return Program("files", "web", argv, ready, **settings)  # type: ignore[arg-type]
+    return Program("files", "web", argv, ready, **settings)
 
 
 @pytest.fixture

@@ -62,7 +62,7 @@ def viewed(stand: Stand, *, first: bool = False, **more: object) -> View:
         entry = Entry("20260301T000000Z-old", "runs/x", "verified")
         running = Running(entry, release, (stand.root / "before.yaml").read_text())
     made = Deposit.__new__(Deposit)
-    made.root, made.store = stand.root, None  # type: ignore[assignment]
+    made.root, made.store = stand.root, None
     promotion = Deposit.promotion(made)
     promotion._evidence = stand.evidence
     return replace(view_of(promotion, stand.decide(), running), **more)
@@ -165,7 +165,7 @@ def test_a_migration_that_was_edited_or_is_gone(honest: Stand) -> None:
     view = viewed(honest)
     running = replace(view.running, release=replace(old, migrations=migrations))
     made = Deposit.__new__(Deposit)
-    made.root, made.store = honest.root, None  # type: ignore[assignment]
+    made.root, made.store = honest.root, None
     told = {m.file: m.told for m in view_of(Deposit.promotion(made), honest.decide(), running).migrations}
     assert told["20260101000000_first.sql"] == "edited after it had been applied"
     assert told["2025_gone.sql"] == "applied there, and not in this release"

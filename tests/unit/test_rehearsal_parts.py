@@ -214,7 +214,7 @@ def test_a_low_limit_is_raised_and_a_high_one_left(tmp_path: Path) -> None:
 
 
 def test_a_limit_that_cannot_be_raised_says_what_to_do() -> None:
-    class ReadOnly(type(Path())):  # type: ignore[misc] - as the kernel's parameters are in a plain container
+    class ReadOnly(type(Path())):  # as the kernel's parameters are in a plain container
         def read_text(self, *arguments: object, **options: object) -> str:
             return "128\n"
 

@@ -52,7 +52,7 @@ def parts(**changes: object) -> Parts:
         service_role_key=Secret(f"{SENTINEL}-service"),
         superuser="supabase_admin",
     )
-    return replace(made, **changes)  # type: ignore[arg-type]
+    return replace(made, **changes)
 
 
 @pytest.mark.parametrize("engine", ["llamacpp", "vllm"])
@@ -180,8 +180,8 @@ def test_a_program_is_found_by_its_name_wherever_it_runs() -> None:
     def never() -> None:
         raise AssertionError("nobody is asked for a local program")
 
-    there = MachinePrograms(never, [])  # type: ignore[arg-type]
-    everywhere = Everywhere(Here(), there)  # type: ignore[arg-type]
+    there = MachinePrograms(never, [])
+    everywhere = Everywhere(Here(), there)
     assert everywhere.pid("web") == 1
     assert [program.name for program in everywhere.programs()] == ["web"]
     nowhere = Everywhere(None, there)
@@ -209,7 +209,7 @@ def gateways(remote: Recording) -> MachinePrograms:
         MachineProgram("gateway", "gateway", machine, container="gateway", ready=lambda: True)
         for machine in ("gateway-1", "gateway-2")
     ]
-    return MachinePrograms(lambda: remote, programs)  # type: ignore[arg-type,return-value]
+    return MachinePrograms(lambda: remote, programs)
 
 
 def test_a_pause_that_fails_on_the_second_machine_is_ended_on_the_first() -> None:

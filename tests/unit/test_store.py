@@ -113,7 +113,7 @@ def test_a_promotion_through_a_bucket_counts_once(bucket: S3Bucket, tmp_path: Pa
     deposit = Deposit(write_tree(tmp_path / "tree"))
     for name in deposit.store.names("runs/"):
         bucket.put(name, deposit.store.get(name) or b"")
-    deposit.store = bucket  # type: ignore[assignment]
+    deposit.store = bucket
     deposit.approve()
     promotion = deposit.promotion()
     assert promotion.decide().open

@@ -73,4 +73,4 @@ def drill(stack: Stack) -> Evidence:
 @check("mini.true", component="gateway")
 def true(stack: Stack) -> Evidence:
     """Answers True instead of evidence."""
-    return True  # type: ignore[return-value]
+    return True
