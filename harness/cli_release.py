@@ -56,7 +56,7 @@ def _published(root: Path, env: str) -> str:
     """The digest of the gateway image in the registry of ``env``, built and pushed when it is not there."""
     from harness.environment.gateway import DockerGateway
     from harness.environment.loader import load
-    from harness.providers.docker.provider import published
+    from harness.providers.docker.published import published
 
     declared = load(env, root).environment.gateway
     if not isinstance(declared, DockerGateway):

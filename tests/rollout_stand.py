@@ -30,10 +30,11 @@ from harness.environment.loader import load
 from harness.errors import HarnessError
 from harness.providers.docker import balancer as haproxy
 from harness.providers.docker.balancer import Server, _say, parse_servers
-from harness.providers.docker.engine import Engine, Shape, fingerprints, settings_print
+from harness.providers.docker.engine import Engine
 from harness.providers.docker.image import BuiltImage, Reference, push
 from harness.providers.docker.plan import Slot, Step, Version
 from harness.providers.docker.rollout import Rollout
+from harness.providers.docker.shape import Shape, fingerprints, settings_print
 from harness.waiting import wait_until
 from tests.mortal import spawn
 from tests.pg_fixture import free_port

@@ -19,72 +19,20 @@ import tempfile
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 
-from harness.environment.machines import Machine, Machines
+from harness.environment.machines import Machines
 from harness.errors import HarnessError, Unreachable
 from harness.hosts.commands import CommandFailed, CommandResult, last_words
 from harness.hosts.conversation import Conversation
+from harness.hosts.ssh_options import CONNECT_SECONDS, Files, ssh_argv, ssh_configuration
 from harness.secrets import Secret
 from harness.waiting import wait_until
 
-__all__ = ["CommandFailed", "CommandResult", "Remote", "ssh_argv", "ssh_configuration"]
+__all__ = ["CommandFailed", "CommandResult", "Remote"]
 
-CONNECT_SECONDS = 5
 _SSH_FAILED = 255
 """ssh's own exit status when it could not connect or log in; commands of ours never use it."""
-
-
-def ssh_argv(machine: Machine, user: str, files: Files) -> list[str]:
-    """The ssh command line up to the remote command; pure."""
-    options = _options(machine, files)
-    settings = [part for name, value in options.items() for part in ("-o", f"{name}={value}")]
-    return ["ssh", "-F", "none", "-p", str(machine.ssh_port), "-l", user, *settings, machine.address]
-
-
-def ssh_configuration(machines: Machines, files: Files) -> str:
-    """The same as a configuration file, each machine by its name: for other tools; pure."""
-    blocks = []
-    for machine in machines.hosts:
-        options = {"HostName": machine.address, "Port": str(machine.ssh_port), "User": machines.ssh.user}
-        lines = [f'  {name} "{value}"' for name, value in {**options, **_options(machine, files)}.items()]
-        blocks.append("\n".join([f"Host {machine.name}", *lines]))
-    return "\n".join(blocks) + "\n"
-
-
-def _options(machine: Machine, files: Files) -> dict[str, str]:
-    return {
-        "BatchMode": "yes",
-        "ConnectTimeout": str(CONNECT_SECONDS),
-        "ControlMaster": "auto",
-        "ControlPath": str(files.socket(machine)),
-        "ControlPersist": "60",
-        "IdentitiesOnly": "yes",
-        "IdentityAgent": "none",
-        "IdentityFile": str(files.key),
-        "LogLevel": "ERROR",
-        "PasswordAuthentication": "no",
-        "ServerAliveInterval": "5",
-        "ServerAliveCountMax": "2",
-        "StrictHostKeyChecking": "yes",
-        "UpdateHostKeys": "no",
-        "UserKnownHostsFile": str(files.known_hosts),
-        "GlobalKnownHostsFile": "/dev/null",
-    }
-
-
-@dataclass(frozen=True)
-class Files:
-    """What ssh reads and where it keeps its sockets (in a short path: a socket's may have 104 bytes)."""
-
-    key: Path
-    known_hosts: Path
-    sockets: Path
-
-    def socket(self, machine: Machine) -> Path:
-        """Where the connection to ``machine`` is shared; it is there as long as the connection lives."""
-        return self.sockets / machine.name
 
 
 class Remote:

@@ -15,7 +15,7 @@ from docker.errors import NotFound
 from harness.artefacts import IMAGE
 from harness.environment.loader import load
 from harness.errors import DeployError
-from harness.providers.docker import image, provider
+from harness.providers.docker import image, provider, published
 from harness.providers.docker.image import BuiltImage
 from harness.providers.docker.provider import DockerGateway
 from harness.release import Release
@@ -61,6 +61,7 @@ def registry(gateway: DockerGateway, monkeypatch: pytest.MonkeyPatch) -> Registr
         yield made
 
     monkeypatch.setattr(provider, "local_engine", engine)
+    monkeypatch.setattr(published, "local_engine", engine)
     monkeypatch.setattr(image, "build", build)
     monkeypatch.setattr(image, "smoke_test", lambda *_: None)
     monkeypatch.setattr(image, "push", lambda *_: MOVED)

@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from typing import Any
 
 import docker
 from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 from docker.models.containers import Container as Handle
-from docker.types import LogConfig
 
 from harness.errors import DeadlineExceeded, DeployError, Unreachable
-from harness.providers.docker.image import HARDENED, Reference, ask, digest_of
+from harness.providers.docker.image import ask, digest_of
 from harness.providers.docker.plan import Container, GatewayState, Slot, Version
-from harness.providers.gateway_environment import Settings, fingerprint, reveal
+from harness.providers.docker.shape import SHAPE, Shape, fingerprints, settings_print
+from harness.providers.gateway_environment import Settings, reveal
 from harness.redaction import redact
 from harness.waiting import wait_until
 
-__all__ = ["Engine", "NotReady", "Shape", "fingerprints", "settings_print"]
+__all__ = ["Engine", "NotReady"]
 
-PREFIX = "GATEWAY_"
-SHAPE = "harness.shape"
-"""Label with the fingerprint of how the container was created."""
 _CONFINED = """\
 import json, os
 try:
@@ -42,53 +37,6 @@ _STOP_SECONDS = 15
 
 class NotReady(DeployError):
     """What was started does not become ready: a reason to go back."""
-
-
-@dataclass(frozen=True)
-class Shape:
-    """How a gateway's container is made, its settings apart: the same on every machine."""
-
-    reference: Reference
-    user: str
-    port: int
-    bind: str = "0.0.0.0"  # noqa: S104 - the machine's firewall decides who gets there
-    name: str = "gateway"
-    logs: str = "journald"
-    ready_seconds: float = 30.0
-    labels: Mapping[str, str] = field(default_factory=dict)
-
-    def arguments(self) -> dict[str, Any]:
-        """What `docker create` is given beside image, name and settings."""
-        return {
-            **HARDENED,
-            "user": self.user,
-            "ports": {"8000/tcp": (self.bind, self.port)},
-            "restart_policy": {"Name": "unless-stopped"},
-            "log_config": LogConfig(
-                type=self.logs, config={"tag": self.name} if self.logs == "journald" else {}
-            ),
-            "stop_signal": "SIGTERM",
-        }
-
-    @property
-    def print(self) -> str:
-        """Fingerprint of :meth:`arguments`: a container made otherwise is another version."""
-        return _digest(json.dumps(self.arguments(), sort_keys=True, default=str))
-
-
-def settings_print(prints: Mapping[str, str], shape: str) -> str:
-    """The fingerprint of a version's settings, from those of its variables and of its shape."""
-    return _digest(json.dumps([sorted(prints.items()), shape]))
-
-
-def fingerprints(variables: Sequence[str]) -> dict[str, str]:
-    """Variable: fingerprint, of the gateway's own among ``NAME=value`` entries."""
-    pairs = (entry.partition("=") for entry in variables)
-    return {name: fingerprint(value) for name, _, value in pairs if name.startswith(PREFIX)}
-
-
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _answers(handle: Handle) -> bool:

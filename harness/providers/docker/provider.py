@@ -12,7 +12,6 @@ from typing import Any
 
 import docker
 
-from harness.environment.gateway import DockerGateway as Declared
 from harness.errors import DeployError
 from harness.hosts import firewall
 from harness.hosts.lock import DeployLock
@@ -20,10 +19,11 @@ from harness.providers.base import Deployment, Plan, Progress, was_done
 from harness.providers.docker import archive, image
 from harness.providers.docker.engine import Engine
 from harness.providers.docker.plan import GatewayState, Slot, Step, Version, steps
+from harness.providers.docker.published import published
 from harness.providers.docker.rollout import Rollout
 from harness.providers.docker.site import CONTAINER, Site, local_engine
 from harness.providers.docker.variants import BAD, GOOD, push_variant
-from harness.providers.gateway_environment import source_digest, source_release
+from harness.providers.gateway_environment import source_digest
 from harness.providers.machine_programs import MachineProgram
 from harness.stack import Stack
 
@@ -289,27 +289,6 @@ class DockerGateway:
         live, declared = engine.live_settings(), self.declared_settings()
         names = sorted(name for name in {*live, *declared} if live.get(name) != declared.get(name))
         return f"replace it by {self.release} ({', '.join(names) or 'how its container is made'} changed)"
-
-
-def published(root: Path, declared: Declared, progress: Progress) -> tuple[str, list[str]]:
-    """The digest of the image of the sources at ``root``, built and pushed when the registry has none; and
-    what was done for it.
-
-    Raises:
-        DeployError: when it cannot be built, does not start, or the registry does not take it.
-        HarnessError: when there is no Docker engine on this machine.
-    """
-    reference, release = image.Reference(declared.registry, declared.image), source_release(root)
-    with local_engine() as client:
-        digest = image.found(client, reference, release)
-        if digest:
-            return digest, []
-        progress(f"building {release}")
-        built = image.build(client, root)
-        progress("trying the image")
-        image.smoke_test(client, built, declared.user)
-        progress(f"pushing to {reference.registry}")
-        return image.push(client, built, reference), [f"build {release}"]
 
 
 def _refusal(reference: image.Reference, digest: str) -> str:

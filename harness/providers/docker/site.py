@@ -15,10 +15,11 @@ from harness.errors import HarnessError, NoProvider, Unreachable
 from harness.hosts.lock import DeployLock, deploy_lock
 from harness.providers.base import Progress
 from harness.providers.docker.balancer import Balancer
-from harness.providers.docker.engine import Engine, Shape, settings_print
+from harness.providers.docker.engine import Engine
 from harness.providers.docker.image import Reference
 from harness.providers.docker.plan import Version
 from harness.providers.docker.rollout import Rollout
+from harness.providers.docker.shape import Shape, settings_print
 from harness.providers.gateway_environment import Settings, fingerprint, gateway_settings, source_release
 from harness.redaction import redact
 from harness.stack import Stack
