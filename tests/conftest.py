@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from tests.api_stand import exposed
+from tests.inference_stack import engines, real_engines
 from tests.pg_fixture import bare, cluster, database, database_stack, project, supabase_stack
 from tests.web_stack import web_session, web_stand
 
@@ -15,8 +16,10 @@ __all__ = [
     "cluster",
     "database",
     "database_stack",
+    "engines",
     "exposed",
     "project",
+    "real_engines",
     "supabase_stack",
     "web_session",
     "web_stand",

@@ -1,6 +1,6 @@
 """Fixtures: real engines with real weights, and ways to break them.
 
-    from tests.inference_stack import engines, real_engines  # noqa: F401
+tests/conftest.py offers them to every test; import what else you need from here.
 
 * ``real_engines`` (session): instant and thinking deployed by their providers on free ports.
 * ``engines``: the same, with the right programs running before and after each test.

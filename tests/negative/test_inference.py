@@ -1,6 +1,5 @@
 """Negative controls of the questions to the engines: break a real engine, see that check refute it."""
 
-# ruff: noqa: F811 - fixtures are imported
 from __future__ import annotations
 
 import shutil
@@ -15,13 +14,11 @@ from harness.checks.base import Check
 from harness.evidence import Evidence, Verdict
 from harness.providers.local import processes as process_manager
 from harness.waiting import wait_until
-from tests.inference_stack import (  # noqa: F401
+from tests.inference_stack import (
     CONTEXT,
     RealEngines,
     broken_instant,
     declared,
-    engines,
-    real_engines,
 )
 from tests.lying_proxy import LyingProxy
 

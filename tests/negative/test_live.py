@@ -1,6 +1,5 @@
 """Negative controls: what runs is not what the release says, in a real gateway, web app and database."""
 
-# ruff: noqa: F811 - fixtures are imported
 from __future__ import annotations
 
 from dataclasses import replace
@@ -19,7 +18,7 @@ from harness.release import Release
 from harness.secrets import SecretStore
 from harness.stack import Stack
 from tests.gateway_stack import RealStack
-from tests.inference_stack import RealEngines, broken_instant, engines, real_engines  # noqa: F401
+from tests.inference_stack import RealEngines, broken_instant
 from tests.pg_fixture import ROOT, Database
 from tests.web_stack import WebStand
 

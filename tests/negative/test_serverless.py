@@ -1,18 +1,11 @@
 """Negative controls of the questions to the serverless platform: break the real one, see it refuted."""
 
-# ruff: noqa: F811 - fixtures are imported
 from __future__ import annotations
 
 from harness.checks import cost, inference, processes, serverless
 from harness.checks.base import Check
 from harness.evidence import Evidence, Verdict
-from tests.inference_stack import (  # noqa: F401
-    RealEngines,
-    broken_thinking,
-    declared,
-    engines,
-    real_engines,
-)
+from tests.inference_stack import RealEngines, broken_thinking, declared
 
 STEADY = (
     inference.served_model["thinking"],
