@@ -101,7 +101,7 @@ select json_build_object(
     'oid', f.oid::bigint, 'schema', n.nspname, 'name', f.proname, 'kind', f.prokind,
     'arguments', pg_get_function_identity_arguments(f.oid),
     'inputs', (select coalesce(json_agg(json_build_object('name', coalesce(f.proargnames[o], ''), 'type', format_type(t, null),
-        'category', y.typcategory, 'optional', o > f.pronargs - f.pronargdefaults,
+        'category', y.typcategory, 'optional', o > f.pronargs - f.pronargdefaults, 'default', pg_get_function_arg_default(f.oid, o::int),
         'labels', (select json_agg(e.enumlabel order by e.enumsortorder) from pg_enum e where e.enumtypid = t)) order by o), '[]')
         from unnest(f.proargtypes::oid[]) with ordinality u (t, o) join pg_type y on y.oid = t),
     'returns', format_type(f.prorettype, null), 'set', f.proretset, 'volatile', f.provolatile,

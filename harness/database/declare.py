@@ -8,7 +8,6 @@ contradicts the declaration.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from typing import Any
 
 import psycopg
@@ -18,9 +17,10 @@ from harness.database import static_grants, static_relations, static_roles
 from harness.database.catalogue import COMMANDS, Catalogue, Policy, Relation, read
 from harness.database.check import Options, check_connection
 from harness.database.declaration import Declaration, parse
+from harness.database.declare_groups import memberships_of
 from harness.database.declare_members import narrower_buckets, narrower_tables
-from harness.database.declare_rules import rules_of
-from harness.database.declare_tried import Part, settle
+from harness.database.declare_rules import Valid, rules_of
+from harness.database.declare_tried import Part, evaluable, settle
 from harness.database.declare_views import named_columns, narrower_views, unsaid, widest
 from harness.database.findings import Report
 from harness.database.static_functions import MANAGED
@@ -51,7 +51,9 @@ def declared_text(dsn: str, schemas: tuple[str, ...] = ()) -> str:
         connection.rollback()
         extra = [role for role in catalogue.api_roles if role not in base.callers]
         base = base.model_copy(update={"roles": tuple(extra)})
-        data = _declared(catalogue, base)
+        valid = evaluable(connection, base.schemas)
+        data = _declared(catalogue, base, valid)
+        connection.rollback()
 
         def tried(attempted: dict[str, Any]) -> Report:
             report = check_connection(connection, parse(_text(attempted)), Options())
@@ -61,28 +63,28 @@ def declared_text(dsn: str, schemas: tuple[str, ...] = ()) -> str:
         for attempt in ("unlocked_by", "reveals"):
             leaking = [f.object for f in tried(data).found if f.rule == "function-leaks"]
             _opened(catalogue, data, leaking, attempt)
-        settle(data, _candidates(catalogue, base, data), tried)
+        settle(data, _candidates(catalogue, base, valid, data), tried)
         named_columns(base, catalogue, data)
     return _text(data, unsaid(catalogue, base, data))
 
 
 def _candidates(
-    catalogue: Catalogue, base: Declaration, data: dict[str, Any]
+    catalogue: Catalogue, base: Declaration, valid: Valid, data: dict[str, Any]
 ) -> dict[Part, list[dict[str, Any]]]:
     found: dict[Part, list[dict[str, Any]]] = {}
     for title, entries in narrower_views(catalogue, base, data):
         found["tables", title] = entries
     plain = {
-        title: _table(catalogue, base, catalogue.by_title[title], plainly=True)
+        title: _table(catalogue, base, valid, catalogue.by_title[title], plainly=True)
         for title in data.get("tables", {})
         if catalogue.by_title[title].table
     }
     for title, entry in plain.items():
         if entry != data["tables"][title]:
             found["tables", title] = [entry]
-    for title, entry in narrower_tables({**data, "tables": plain}):
+    for title, entry in narrower_tables(catalogue, {**data, "tables": plain}):
         found["tables", title] = [entry, *found.get(("tables", title), [])]
-    for bucket, entry in narrower_buckets(data):
+    for bucket, entry in narrower_buckets(catalogue, data):
         found.setdefault(("buckets", bucket), []).append(entry)
     return found
 
@@ -117,16 +119,16 @@ def _text(data: dict[str, Any], more: str = "") -> str:
     )
 
 
-def _declared(catalogue: Catalogue, base: Declaration) -> dict[str, Any]:
+def _declared(catalogue: Catalogue, base: Declaration, valid: Valid) -> dict[str, Any]:
     data: dict[str, Any] = {"schemas": list(base.schemas)}
     if base.roles:
         data["roles"] = list(base.roles)
-    if memberships := dict(_memberships(catalogue, base)):
+    if memberships := dict(memberships_of(catalogue, base)):
         data["memberships"] = memberships
     if settings := sorted(_settings(catalogue)):
         data["trusted_settings"] = settings
     tables = {
-        relation.title: _table(catalogue, base, relation)
+        relation.title: _table(catalogue, base, valid, relation)
         for relation in static_relations.exposed(catalogue, base)
         if not any(catalogue.by_oid[oid].kind == "p" for oid in relation.parents if oid in catalogue.by_oid)
     }
@@ -144,7 +146,9 @@ def _declared(catalogue: Catalogue, base: Declaration) -> dict[str, Any]:
     if functions:
         data["functions"] = functions
     if catalogue.buckets:
-        data["buckets"] = {bucket.id: _bucket(catalogue, base, bucket) for bucket in catalogue.buckets}
+        data["buckets"] = {
+            bucket.id: _bucket(catalogue, base, valid, bucket) for bucket in catalogue.buckets
+        }
     exact = parse(_text(data))
     excess = [
         *static_grants.grants(catalogue, exact),
@@ -163,40 +167,8 @@ def _settings(catalogue: Catalogue) -> set[str]:
     return {name for name in names if not name.startswith("request.") and "." in name}
 
 
-def _memberships(catalogue: Catalogue, base: Declaration) -> Iterator[tuple[str, dict[str, str]]]:
-    """Tables whose key is a user and something else."""
-    users = {base.users} | {
-        r.title
-        for r in catalogue.relations
-        for c in r.constraints
-        if c.kind == "f"
-        and c.columns == r.key
-        and (t := catalogue.by_oid.get(c.target or 0))
-        and t.title == base.users
-    }
-    for relation in catalogue.relations:
-        if not relation.table or relation.schema in MANAGED or relation.partition:
-            continue
-        targets = {
-            c.columns[0]: catalogue.by_oid.get(c.target or 0)
-            for c in relation.constraints
-            if c.kind == "f" and len(c.columns) == 1
-        }
-        for key in (
-            c.columns for c in relation.constraints if c.kind in ("p", "u") and len(c.columns) == 2
-        ):
-            user = [n for n in key if (t := targets.get(n)) and t.title in users]
-            group = [n for n in key if (t := targets.get(n)) and t.title not in users]
-            if len(user) == 1 and len(group) == 1:
-                found = {"table": relation.title, "user": user[0], "group": group[0]}
-                if relation.column("role"):
-                    found["role"] = "role"
-                yield relation.name, found
-                break
-
-
 def _table(
-    catalogue: Catalogue, base: Declaration, relation: Relation, *, plainly: bool = False
+    catalogue: Catalogue, base: Declaration, valid: Valid, relation: Relation, *, plainly: bool = False
 ) -> dict[str, Any]:
     held = static_relations.held(relation, catalogue)
     if not relation.table:
@@ -213,7 +185,7 @@ def _table(
             else {"service_only": True}
         )
     policies = catalogue.policies_of(relation)
-    rules = list(rules_of(catalogue, base, relation, policies, plainly=plainly))
+    rules = list(rules_of(catalogue, base, relation, policies, valid=valid, plainly=plainly))
     if not rules:
         return {"service_only": True}
     found["rules"] = rules
@@ -232,7 +204,7 @@ def _columns(relation: Relation, held: dict[str, list[str]]) -> dict[str, Any]:
     return found
 
 
-def _bucket(catalogue: Catalogue, base: Declaration, bucket: Any) -> dict[str, Any]:
+def _bucket(catalogue: Catalogue, base: Declaration, valid: Valid, bucket: Any) -> dict[str, Any]:
     found: dict[str, Any] = {"public": bucket.public}
     if bucket.size is not None:
         found["size"] = f"{bucket.size} B"
@@ -241,7 +213,7 @@ def _bucket(catalogue: Catalogue, base: Declaration, bucket: Any) -> dict[str, A
     objects = catalogue.by_title.get("storage.objects")
     if objects is not None:
         mine = [p for p in catalogue.policies_of(objects) if _concerns(p, bucket.id)]
-        if rules := list(rules_of(catalogue, base, objects, mine, bucket.id)):
+        if rules := list(rules_of(catalogue, base, objects, mine, bucket.id, valid=valid)):
             found["rules"] = rules
     return found
 

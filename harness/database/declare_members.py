@@ -12,39 +12,36 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from harness.database.catalogue import Catalogue
+from harness.database.declare_asked import Asked, asked
 from harness.database.expressions import bare, split
 
 __all__ = ["narrower_buckets", "narrower_tables"]
 
-_VALUES = r"(ANY \(+ARRAY\[[^\]]*\]|'[^']+')"
-_LITERAL = re.compile(r"'([^']+)'")
-_QUOTED = re.compile(r"'[^']+'")
-_ANY = re.compile(r"= ANY \(+(ARRAY\[[^\]]*\])\)+")
-_AND = re.compile(r"\s+and\s+", re.I)
-
 
 @dataclass(frozen=True)
 class _Members:
-    """What one condition asks of a membership. ``where``: of the membership's own row."""
+    """What one rule asks of a membership, and what else: of rows, and of new ones where that differs."""
 
     membership: str
     by: str
-    roles: tuple[str, ...]
-    where: str
+    asked: Asked
     rest: tuple[str, ...] = field(default=())
-    """What else the rule asks."""
+    check: tuple[str, ...] | None = None
 
     def rule(self, may: list[str]) -> dict[str, Any]:
         """As a declaration has it."""
         found: dict[str, Any] = {"who": "members", "of": self.membership, "by": self.by, "may": may}
-        if self.roles:
-            found["roles"] = list(self.roles)
+        if self.asked.roles:
+            found["roles"] = list(self.asked.roles)
         if self.rest:
             found["where"] = " AND ".join(self.rest)
+        if self.check is not None and self.check != self.rest:
+            found["check"] = " AND ".join(self.check) or "true"
         return found
 
 
-def narrower_tables(data: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+def narrower_tables(catalogue: Catalogue, data: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
     """Tables (by title) with their conditions about memberships as rules of members.
 
     Where all of them ask the same of a membership's row (that it was accepted, say), that becomes the
@@ -54,17 +51,17 @@ def narrower_tables(data: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]
         (title, index): found
         for title, entry in data.get("tables", {}).items()
         for index, rule in enumerate(entry.get("rules", ()))
-        if (found := _read(data, title.rpartition(".")[2], rule))
+        if (found := _read(catalogue, data, title.rpartition(".")[2].strip('"'), rule))
     }
     for name, described in data.get("memberships", {}).items():
-        asked = {found.where for found in read.values() if found.membership == name}
-        if len(asked) == 1 and (where := asked.pop()):
+        conditions = {found.asked.where for found in read.values() if found.membership == name}
+        if len(conditions) == 1 and (where := conditions.pop()):
             described["where"] = where
     for title, entry in data.get("tables", {}).items():
         rules = [
             found.rule(rule["may"])
             if (found := read.get((title, index)))
-            and found.where == data["memberships"][found.membership].get("where", "")
+            and found.asked.where == data["memberships"][found.membership].get("where", "")
             else rule
             for index, rule in enumerate(entry.get("rules", ()))
         ]
@@ -72,34 +69,45 @@ def narrower_tables(data: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]
             yield title, {**entry, "rules": rules}
 
 
-def narrower_buckets(data: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+def narrower_buckets(catalogue: Catalogue, data: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
     """Buckets (by id) whose folders are a group's."""
     for bucket, entry in data.get("buckets", {}).items():
         rules = [
-            found.rule(rule["may"]) if (found := _read(data, "", rule, bucket)) else rule
+            found.rule(rule["may"]) if (found := _read(catalogue, data, "objects", rule, bucket)) else rule
             for rule in entry.get("rules", ())
         ]
         if rules != entry.get("rules", []):
             yield bucket, {**entry, "rules": rules}
 
 
-def _read(data: dict[str, Any], table: str, rule: dict[str, Any], bucket: str = "") -> _Members | None:
+def _read(
+    catalogue: Catalogue, data: dict[str, Any], table: str, rule: dict[str, Any], bucket: str = ""
+) -> _Members | None:
     """The condition of ``rule`` about a membership, when it is one that this reads."""
-    if rule["who"] not in ("anyone", "signed-in") or "check" in rule:
+    if rule["who"] not in ("anyone", "signed-in"):
         return None
-    parts = [bare(part) for part in split(bare(str(rule.get("where") or "")), " AND ")]
-    parts = [part for part in parts if not (bucket and part.startswith("bucket_id"))]
+    parts = _parts(rule.get("where"), bucket)
+    check = _parts(rule["check"], bucket) if "check" in rule else None
     for name, described in data.get("memberships", {}).items():
         about = [part for part in parts if described["table"] in part]
-        if (
-            len(about) != 1
-            or len(split(about[0], " OR ")) > 1
-            or (by := _by(table, about[0], bucket)) is None
-        ):
+        if len(about) != 1 or (by := _by(table, about[0], bucket)) is None:
             continue
-        rest = () if bucket else tuple(f"({part})" for part in parts if part not in about)
-        return _Members(name, by, _roles(described, about[0]), _where(described, table, about[0]), rest)
+        if check is not None and [part for part in check if described["table"] in part] != about:
+            continue
+        if (found := asked(catalogue, described, table, about[0])) is None:
+            continue
+        rest, new = (_without(about[0], those, bucket) for those in (parts, check or []))
+        return _Members(name, by, found, rest, None if check is None else new)
     return None
+
+
+def _parts(condition: str | None, bucket: str) -> list[str]:
+    parts = [bare(part) for part in split(bare(str(condition or "")), " AND ")]
+    return [part for part in parts if part and not (bucket and part.startswith("bucket_id"))]
+
+
+def _without(about: str, parts: list[str], bucket: str) -> tuple[str, ...]:
+    return () if bucket else tuple(f"({part})" for part in parts if part != about)
 
 
 def _by(table: str, text: str, bucket: str) -> str | None:
@@ -108,41 +116,3 @@ def _by(table: str, text: str, bucket: str) -> str | None:
         return "folder" if "foldername" in text else None
     found = re.search(rf'"?\b{re.escape(table)}\b"?\."?(\w+)"?', text)
     return found[1] if found else None
-
-
-def _roles(described: dict[str, str], text: str) -> tuple[str, ...]:
-    if "role" not in described:
-        return ()
-    compared = re.search(rf"(?:\b{re.escape(described['role'])}|\))(?:::\w+)?\)*\s*=\s*{_VALUES}", text)
-    return tuple(_LITERAL.findall(compared[1])) if compared else ()
-
-
-def _where(described: dict[str, str], table: str, text: str) -> str:
-    """What is asked of the membership's row beside its user, its group and its role."""
-    asked = re.search(rf"{re.escape(described['table'])}\s+(?:as\s+)?(\w+)\s+where\s+(.*)", text, re.I)
-    if asked is None:
-        return ""
-    alias, conditions = asked[1], _balanced(asked[2])
-    known = {described["user"], described["group"], described.get("role", described["user"])}
-    names = "|".join(re.escape(f"{alias}.{name}") for name in sorted(known))
-    kept = [
-        bare(part)
-        for part in _AND.split(bare(conditions))
-        if not re.search(rf'\b(?:{names})\b|auth\.uid\(|"?\b{re.escape(table)}\b"?\.', part)
-    ]
-    return " and ".join(_short(part.replace(f"{alias}.", "")) for part in kept)
-
-
-def _short(text: str) -> str:
-    """A list of values as people write it, in place of PostgreSQL's way."""
-    return _ANY.sub(lambda found: f"in ({', '.join(_QUOTED.findall(found[1]))})", text)
-
-
-def _balanced(text: str) -> str:
-    """Up to the parenthesis that was opened before ``text``."""
-    depth = 0
-    for index, sign in enumerate(text):
-        depth += (sign == "(") - (sign == ")")
-        if depth < 0:
-            return text[:index].strip()
-    return text

@@ -7,16 +7,20 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from harness.database.catalogue import COMMANDS, Catalogue, Policy, Relation, quoted
+from harness.database.catalogue import COMMANDS, Catalogue, Function, Policy, Relation, quoted
 from harness.database.declaration import Declaration
-from harness.database.declare_subqueries import seen_by
-from harness.database.expressions import bare, calls, split
-from harness.database.static_functions import MANAGED
+from harness.database.declare_helpers import written_out
+from harness.database.declare_subqueries import Written, seen_by, seen_within
+from harness.database.expressions import bare, split
 
-__all__ = ["rules_of"]
+__all__ = ["Valid", "rules_of"]
+
+Valid = Callable[[Relation, str], bool]
+"""Whether the database takes a condition of a relation."""
 
 _CALLER = r"\(*\s*(?:SELECT\s+)?auth\.uid\(\)(?:\s+AS\s+uid\))?\)*(?:::text)?"
-_DEPTH = 4
+_DEPTH = 2
+"""Helpers with their caller's rights read tables whose policies call others."""
 
 
 def rules_of(
@@ -26,13 +30,14 @@ def rules_of(
     policies: list[Policy],
     bucket: str | None = None,
     *,
+    valid: Valid,
     plainly: bool = False,
 ) -> Iterator[dict[str, Any]]:
     """What permissive policies let through, narrowed by restrictive ones; alike rules are one.
 
     ``plainly``: with their subqueries as they stand, although those see what the caller may see.
     """
-    written = _Writer(catalogue, plainly)
+    written = _Writer(catalogue, valid, plainly)
     kept: dict[str, dict[str, Any]] = {}
     for policy in policies:
         for who in _whos(base, policy) if policy.permissive else ():
@@ -65,6 +70,7 @@ class _Writer:
     """Writes policies' expressions as conditions that say everything themselves."""
 
     catalogue: Catalogue
+    valid: Valid
     plainly: bool
 
     def condition(self, relation: Relation, role: str, texts: list[str]) -> str | None:
@@ -74,16 +80,24 @@ class _Writer:
         return " AND ".join(parts) or None
 
     def _of(self, relation: Relation, role: str, text: str) -> str:
-        if self.plainly:
-            return self._inlined(relation, text)
-        return seen_by(self.catalogue, role, relation, text, self._inlined)
+        """As much of it written out as the database takes."""
+        inlined = self._inlined(role, _DEPTH)
+        if not self.plainly:
+            seen = seen_by(self.catalogue, role, relation, text, inlined)
+            if self.valid(relation, seen):
+                return seen
+        plain = inlined(relation, text)
+        return plain if self.valid(relation, plain) else text
 
-    def _inlined(self, relation: Relation, text: str) -> str:
-        for _ in range(_DEPTH):  # helpers call helpers
-            if (inlined := _inlined(self.catalogue, relation, text)) == text:
-                break
-            text = inlined
-        return text
+    def _inlined(self, role: str, depth: int) -> Written:
+        """Helpers written out; what those with their caller's rights read as ``role`` sees it."""
+
+        def body(function: Function, query: str, given: Callable[[str], str]) -> str:
+            if function.definer or self.plainly or depth == 0:
+                return given(query)
+            return seen_within(self.catalogue, role, query, given, self._inlined(role, depth - 1), 1)
+
+        return lambda relation, text: written_out(self.catalogue, relation, text, body)
 
 
 def _rule(
@@ -141,44 +155,3 @@ def _owner(relation: Relation, text: str | None, bucket: str | None) -> tuple[st
             rest = [p for p in parts if p is not part and not (bucket and "bucket_id" in p)]
             return named, " AND ".join(f"({p})" for p in rest) or None
     return None, text
-
-
-def _inlined(catalogue: Catalogue, relation: Relation, text: str) -> str:
-    """The expression with calls of SQL helper functions written out as subqueries."""
-    for function in catalogue.functions:
-        body = " ".join(function.body.split()).rstrip("; ")
-        if (
-            function.schema in MANAGED
-            or function.language != "sql"
-            or function.set
-            or not body.lower().startswith("select")
-        ):
-            continue
-        for call in list(calls(text, function.name)):
-            arguments = split(call[call.index("(") + 1 : -1], ", ")
-            written = body
-            for index, (given, argument) in enumerate(zip(function.inputs, arguments, strict=False)):
-                value = _qualified(relation, argument)
-                written = written.replace(f"${index + 1}", f"({value})")
-                if given["name"]:
-                    written = re.sub(
-                        rf"(?<![.\w]){re.escape(given['name'])}(?![\w(])",
-                        _literally(value),
-                        written,
-                    )
-            text = text.replace(call, f"({written})")
-    return text
-
-
-def _literally(value: str) -> Callable[[re.Match[str]], str]:
-    """As a replacement in which no backslash means anything."""
-    return lambda _: f"({value})"
-
-
-def _qualified(relation: Relation, expression: str) -> str:
-    alias = '"' + relation.name.replace('"', '""') + '"'
-    for column in relation.columns:
-        written = re.escape(quoted(column.name))  # as the database writes it
-        named = f"{alias}.{column.sql}".replace("\\", r"\\")
-        expression = re.sub(rf"(?<![.\w'\"]){written}(?![\w('\"])", named, expression)
-    return expression

@@ -12,31 +12,43 @@ from functools import partial
 
 from harness.database.catalogue import Catalogue, Relation, quoted
 
-__all__ = ["Written", "seen_by"]
+__all__ = ["NO_ALIAS", "Written", "seen_by", "seen_within"]
 
 Written = Callable[[Relation, str], str]
 """A condition of a relation with its helper functions written out."""
 
 _DEPTH = 3
-_NO_ALIAS = "where|on|join|left|right|full|inner|cross|natural|group|order|having|limit|union|using|for"
+NO_ALIAS = "where|on|join|left|right|full|inner|cross|natural|group|order|having|limit|union|using|for"
 
 
 def seen_by(
     catalogue: Catalogue, role: str, relation: Relation, text: str, written: Written, depth: int = _DEPTH
 ) -> str:
     """``text``, a condition of ``relation``, after ``written``; its tables as ``role`` sees them."""
+    return seen_within(catalogue, role, text, lambda marked: written(relation, marked), written, depth)
+
+
+def seen_within(
+    catalogue: Catalogue,
+    role: str,
+    text: str,
+    given: Callable[[str], str],
+    written: Written,
+    depth: int = _DEPTH,
+) -> str:
+    """``text`` after ``given``; its tables as ``role`` sees them, their policies after ``written``."""
     hidden = [] if depth == 0 else list(_guarded(catalogue, text))
     for number, table in enumerate(hidden):
-        text = _name(table).sub(partial(_marked, number, table), text)
-    text = written(relation, text)
+        text = _name(table).sub(partial(_marked, f"{depth}_{number}", table), text)
+    text = given(text)
     for number, table in enumerate(hidden):
         condition = seen_by(catalogue, role, table, _readable(catalogue, role, table), written, depth - 1)
         rows = f"(select * from {_title(table)} where {condition})"
-        text = text.replace(f"__seen_{number}__", rows)
+        text = text.replace(f"__seen_{depth}_{number}__", rows)
     return text
 
 
-def _marked(number: int, table: Relation, found: re.Match[str]) -> str:
+def _marked(number: str, table: Relation, found: re.Match[str]) -> str:
     return f"{found[1]}__seen_{number}__{found[2] or f' {quoted(table.name)}'}"
 
 
@@ -52,7 +64,7 @@ def _name(table: Relation) -> re.Pattern[str]:
     """The table after FROM or JOIN, and the alias that it may have there."""
     return re.compile(
         rf'(\b(?:FROM|JOIN)\s+\(*){re.escape(_title(table))}(?![\w."])'
-        rf'(\s+(?:AS\s+)?(?!(?:{_NO_ALIAS})\b)(?:\w+|"[^"]+"))?',
+        rf'(\s+(?:AS\s+)?(?!(?:{NO_ALIAS})\b)(?:\w+|"[^"]+"))?',
         re.I,
     )
 

@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from harness.database.findings import Report
+import psycopg
 
-__all__ = ["Part", "Try", "settle"]
+from harness.database.catalogue import Relation, quoted
+from harness.database.findings import Report
+from harness.database.session import raise_if_lost
+
+__all__ = ["Part", "Try", "evaluable", "settle"]
 
 Part = tuple[str, str]
 """Where an entry of the declaration stands: (``tables`` or ``buckets``, its name)."""
@@ -42,3 +46,30 @@ def _concerned(report: Report, part: Part) -> bool:
     """Whether something is said of it: found, or not proven."""
     said = [f"{one.object} {one.table} {one.what}" for one in report.found] + [str(g) for g in report.gaps]
     return any((f"bucket {part[1]}" if part[0] == "buckets" else part[1]) in text for text in said)
+
+
+def evaluable(
+    connection: psycopg.Connection[Any], schemas: tuple[str, ...]
+) -> Callable[[Relation, str], bool]:
+    """Whether the database takes a condition of a relation, as the check would ask it; nothing is run.
+
+    Changes the search path of the open transaction, which the caller rolls back.
+    """
+    path = ", ".join(quoted(name) for name in (*schemas, "extensions"))
+    connection.execute(f"set local search_path = {path}".encode())
+    known: dict[tuple[int, str], bool] = {}
+
+    def taken(relation: Relation, condition: str) -> bool:
+        if (relation.oid, condition) not in known:
+            alias = '"' + relation.name.replace('"', '""') + '"'
+            query = f"explain select from {relation.sql} as {alias} where {condition}"
+            try:
+                with connection.transaction():
+                    connection.execute(query.encode())
+                known[relation.oid, condition] = True
+            except psycopg.Error as error:
+                raise_if_lost(error)
+                known[relation.oid, condition] = False
+        return known[relation.oid, condition]
+
+    return taken

@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-__all__ = ["bare", "calls", "split"]
+__all__ = ["bare", "calls", "closing", "outside", "split"]
+
+_LITERAL = re.compile(r"'(?:[^']|'')*'")
 
 
 def calls(text: str, name: str) -> Iterator[str]:
@@ -21,12 +23,18 @@ def calls(text: str, name: str) -> Iterator[str]:
 
 def bare(text: str) -> str:
     """Without the parentheses around the whole."""
-    while text.startswith("(") and _closing(text) == len(text) - 1:
+    while text.startswith("(") and closing(text) == len(text) - 1:
         text = text[1:-1].strip()
     return text
 
 
-def _closing(text: str) -> int:
+def outside(text: str) -> str:
+    """What stands outside of quoted literals."""
+    return _LITERAL.sub("''", text)
+
+
+def closing(text: str) -> int:
+    """Where the parenthesis is closed with which ``text`` begins; behind the text, when it is not."""
     depth, quoted = 0, False
     for index, sign in enumerate(text):
         if sign == "'":

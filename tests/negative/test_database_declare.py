@@ -68,6 +68,51 @@ create policy f_write on storage.objects for insert to authenticated with check 
     bucket_id = 'plans' and app.role_in((storage.foldername(name))[1]) = 'writer');
 """
 
+CREWS = """
+create schema app; grant usage on schema app to authenticated;
+create type public.rank as enum ('captain', 'mate', 'hand');
+create table public.ships (id bigint generated always as identity primary key, name text not null);
+create table public.crews (ship bigint not null references public.ships,
+    sailor uuid not null references auth.users,
+    rank public.rank not null default 'hand', primary key (ship, sailor));
+create table public.logs (id bigint generated always as identity primary key,
+    ship bigint not null references public.ships, body text not null default '');
+create table public.notes (id bigint generated always as identity primary key,
+    log bigint not null references public.logs, body text not null default '');
+create function app.rank(ship bigint) returns public.rank language sql stable security definer
+    set search_path = public as $$ -- the caller's
+    select rank from crews where crews.ship = rank.ship and sailor = auth.uid() $$;
+create function app.aboard(ship bigint, lowest public.rank default 'hand') returns boolean
+    language plpgsql stable security definer set search_path = '' as $$
+    begin return exists (select from public.crews c where c.ship = aboard.ship and c.sailor = auth.uid()
+        and c.rank <= lowest); end $$;
+create function app.ship_of(bigint) returns bigint language sql stable security definer set search_path = ''
+    as $$ select ship from public.logs where id = $1 $$;
+create function app.mine() returns setof bigint language sql stable security definer set search_path = ''
+    as $$ select ship from public.crews where sailor = auth.uid() and rank = 'captain' $$;
+alter table public.ships enable row level security; alter table public.crews enable row level security;
+alter table public.logs enable row level security; alter table public.notes enable row level security;
+create policy s on public.ships for select to authenticated using (app.rank(id) is not null);
+create policy c on public.crews for select to authenticated using (app.rank(ship) is not null);
+create policy d on public.crews for delete to authenticated using (
+    app.rank(ship) < 'hand' and rank = 'hand' and ship in (select app.mine()));
+create policy l on public.logs for select to authenticated using (app.aboard(ship));
+create policy w on public.logs for update to authenticated using (
+    app.aboard(lowest => 'mate', ship => ship));
+create policy n on public.notes for select to authenticated using (app.aboard(app.ship_of(log), 'mate'));
+grant select on public.ships, public.crews, public.logs, public.notes to authenticated;
+grant delete on public.crews to authenticated; grant update on public.logs to authenticated;
+"""
+HELPERS = {
+    "create or replace function app.aboard(ship bigint, lowest public.rank default 'hand') returns boolean"
+    " language sql stable security definer set search_path = '' as $$ select exists (select from"
+    " public.crews c where c.ship = aboard.ship and c.sailor = auth.uid()) $$;": "function app.aboard",
+    "create or replace function app.mine() returns setof bigint language sql stable security definer"
+    " set search_path = '' as $$ select ship from public.crews where sailor = auth.uid() $$;": 'policy "d"',
+    "create or replace function app.ship_of(bigint) returns bigint language sql stable security definer"
+    " set search_path = '' as $$ select max(ship) from public.logs $$;": "public.notes",
+}
+
 
 def rules(text: str, kind: str, name: str) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = yaml.safe_load(text)[kind][name]["rules"]
@@ -184,3 +229,17 @@ def test_declare_correlates_quoted_columns(bare: Bare) -> None:
     grant select on public."Plans" to authenticated;
     """
     assert '= ("Plans"."Team")' in declared_text(bare(schema)).replace("\\", "")
+
+
+def test_what_helpers_answer_is_declared_whatever_they_are_called_with(bare: Bare) -> None:
+    """Defaults, named arguments, names that columns have too, the table that the policy is on, sets."""
+    text = declared_text(bare(CREWS))
+    assert yaml.safe_load(text)["memberships"]["crews"]["role"] == "rank"
+    assert rules(text, "tables", "public.crews")[0] == {
+        "who": "members", "of": "crews", "by": "ship", "may": ["select"]
+    }  # fmt: skip
+    assert "app." not in text
+    report, said = told(bare(CREWS), text)
+    assert report.holds, said
+    for mistake, named in HELPERS.items():
+        refuted(bare, CREWS, text, mistake, named)
