@@ -61,9 +61,11 @@ def declared_text(dsn: str, schemas: tuple[str, ...] = ()) -> str:
             return report
 
         for attempt in ("unlocked_by", "reveals"):
-            leaking = [f.object for f in tried(data).found if f.rule == "function-leaks"]
+            report = tried(data)
+            if not (leaking := [f.object for f in report.found if f.rule == "function-leaks"]):
+                break
             _opened(catalogue, data, leaking, attempt)
-        settle(data, _candidates(catalogue, base, valid, data), tried)
+        settle(data, _candidates(catalogue, base, valid, data), tried, report)
         named_columns(base, catalogue, data)
     return _text(data, unsaid(catalogue, base, data))
 

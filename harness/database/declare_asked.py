@@ -42,11 +42,20 @@ def asked(catalogue: Catalogue, described: dict[str, str], table: str, text: str
     before, rest = text[: there.start()], "(" + text[there.end() :]
     conditions, after = rest[1 : closing(rest)], rest[closing(rest) :]
     role = described.get("role", "")
-    inside = _Reader(catalogue, described, table, alias).read(conditions)
-    outside = _outside(catalogue, described, role, before, after)
+    selected = _selected(described, alias, before, after)
+    inside = _Reader(catalogue, described, table, alias, selected).read(conditions)
+    outside = () if selected else _outside(catalogue, described, role, before, after)
     if inside is None or outside is None or (inside.roles and outside):
         return None
     return Asked(inside.roles or outside, inside.where)
+
+
+def _selected(described: dict[str, str], alias: str, before: str, after: str) -> bool:
+    """Whether the query answers with the caller's groups, and a group is looked for among them."""
+    group = rf"(?:\"?{re.escape(alias)}\"?\.)?\"?{re.escape(described['group'])}\"?(?:::\w+)?"
+    among = rf"(?:=|in)[\s(]*(?:any[\s(]*)?(?:select \* from[\s(]*)?(?:array[\s(]*)?select\s+{group}"
+    found = re.fullmatch(rf"((?:(?!\bselect\b).)+?)\s{among}\s+from\s+\(*", before, re.I)
+    return found is not None and bool(re.fullmatch(r"[\s)]*(?:::[\w.\[\]]+[\s)]*)?\w*[\s)]*", after))
 
 
 def _outside(
@@ -105,6 +114,8 @@ class _Reader:
     described: dict[str, str]
     table: str
     alias: str
+    selected: bool = False
+    """Whether the group is what it answers with."""
 
     def read(self, conditions: str) -> Asked | None:
         """What they ask, if they ask for the caller and a group."""
@@ -131,7 +142,8 @@ class _Reader:
                 return None
             else:
                 kept.append(self._short(part))
-        return Asked(roles, " and ".join(kept)) if found == {"user": 1, "group": 1} else None
+        enough = found == {"user": 1, "group": 0 if self.selected else 1}
+        return Asked(roles, " and ".join(kept)) if enough else None
 
     def _named(self, column: str) -> str:
         """A column of the membership, however it is written."""

@@ -12,9 +12,11 @@ from harness.database.static_functions import MANAGED
 
 __all__ = ["memberships_of"]
 
+_PERSON = re.compile(r"(^|_)(user|member|person|profile|participant)(_?id)?$", re.I)
+
 
 def memberships_of(catalogue: Catalogue, base: Declaration) -> Iterator[tuple[str, dict[str, str]]]:
-    """Tables whose key is a user and something else."""
+    """Tables whose key is a user and a group; those with one group for each user that policies ask for."""
     users = {base.users} | {
         r.title
         for r in catalogue.relations
@@ -24,34 +26,72 @@ def memberships_of(catalogue: Catalogue, base: Declaration) -> Iterator[tuple[st
         and (t := catalogue.by_oid.get(c.target or 0))
         and t.title == base.users
     }
+    texts = _texts(catalogue)
     for relation in catalogue.relations:
         if not relation.table or relation.schema in MANAGED or relation.partition:
             continue
-        targets = {
-            c.columns[0]: catalogue.by_oid.get(c.target or 0)
-            for c in relation.constraints
-            if c.kind == "f" and len(c.columns) == 1
-        }
-        for key in (
-            c.columns for c in relation.constraints if c.kind in ("p", "u") and len(c.columns) == 2
-        ):
-            user = [n for n in key if (t := targets.get(n)) and t.title in users]
-            group = [n for n in key if (t := targets.get(n)) and t.title not in users]
-            if len(user) == 1 and len(group) == 1:
-                found = {"table": relation.title, "user": user[0], "group": group[0]}
-                if role := _role(catalogue, relation, {*user, *group}):
-                    found["role"] = role
-                yield relation.name, found
-                break
+        leads = _leads(catalogue, relation)
+        if (key := _many(relation, leads, users) or _one(relation, leads, users, texts)) is not None:
+            found = {"table": relation.title, "user": key[0], "group": key[1]}
+            if role := _role(catalogue, relation, set(key)):
+                found["role"] = role
+            yield relation.name, found
+
+
+def _texts(catalogue: Catalogue) -> str:
+    bodies = [f.body for f in catalogue.functions if not f.extension and f.schema not in MANAGED]
+    return " ".join((*bodies, *(f"{p.using} {p.check}" for p in catalogue.policies)))
+
+
+def _leads(catalogue: Catalogue, relation: Relation) -> dict[str, str]:
+    """Columns that are keys of other tables, with the titles of those."""
+    return {
+        c.columns[0]: target.title
+        for c in relation.constraints
+        if c.kind == "f" and len(c.columns) == 1 and (target := catalogue.by_oid.get(c.target or 0))
+    }
+
+
+def _many(relation: Relation, leads: dict[str, str], users: set[str | None]) -> tuple[str, str] | None:
+    """User and group of a table in which a user may have many groups."""
+    keys = [c.columns for c in relation.constraints if c.kind in ("p", "u") and len(c.columns) == 2]
+    for key in keys:
+        group = [n for n in key if n in leads and leads[n] not in users]
+        user = [n for n in key if leads.get(n) in users]
+        # to the database a user's id may be a mere number
+        user = user or [n for n in key if n not in leads and _PERSON.search(n)]
+        if len(user) == 1 and len(group) == 1:
+            return user[0], group[0]
+    return None
+
+
+def _one(
+    relation: Relation, leads: dict[str, str], users: set[str | None], texts: str
+) -> tuple[str, str] | None:
+    """User and group of a table with one row for each user, where policies ask for the caller's group."""
+    keys = [c.columns for c in relation.constraints if c.kind in ("p", "u") and len(c.columns) == 1]
+    for user in dict.fromkeys(key[0] for key in keys if leads.get(key[0]) in users):
+        for group in (name for name, target in leads.items() if target not in users):
+            if _asks(relation, user, group, texts):
+                return user, group
+    return None
+
+
+def _asks(relation: Relation, user: str, group: str, texts: str) -> bool:
+    """Whether a subquery selects the caller's ``group``, or looks for one."""
+    name = rf'"?{re.escape(relation.name)}"?'
+    caller = rf'"?\b{re.escape(user)}"?\s*=\s*\(*\s*(?:select\s+)?auth\.uid\('
+    named = rf'"?\b{re.escape(group)}\b"?'
+    selected = rf"select\s[^;()]*{named}[^;()]*\sfrom\s[^;]{{0,40}}{name}\b[^;]{{0,200}}?{caller}"
+    compared = rf"from\s[^;]{{0,40}}{name}\b[^;]{{0,100}}?{named}\s*=[^;]{{0,100}}?{caller}"
+    return bool(re.search(f"{selected}|{compared}", texts, re.I))
 
 
 def _role(catalogue: Catalogue, relation: Relation, bound: set[str]) -> str | None:
     """The column that says in which role: by its name, or what helpers answer with and policies compare."""
     if relation.column("role"):
         return "role"
-    bodies = [f.body for f in catalogue.functions if not f.extension and f.schema not in MANAGED]
-    policies = [f"{p.using} {p.check}" for p in catalogue.policies]
-    texts = " ".join((*bodies, *policies))
+    texts = _texts(catalogue)
 
     def weight(column: Column) -> tuple[bool, int]:
         table = rf"\s+from\s+\S*{re.escape(relation.name)}\b"

@@ -23,7 +23,8 @@ Seen = Callable[[Function, str, Callable[[str], str]], str]
 _DEPTH = 4
 """Helpers call helpers."""
 _COMMENT = re.compile(r"('(?:[^']|'')*')|--[^\n]*|/\*.*?\*/", re.S)
-_RETURN = re.compile(r"(?:begin\s+)?return\s+(query\s+)?([^;]+?)\s*(?:;\s*end)?", re.I)
+_GUARD = r"if\s([^;]*?)\sthen\s+return\s([^;]+);\s*end\s+if\s*;\s*"
+_RETURN = re.compile(rf"(?:begin\s+)?((?:{_GUARD})*)return\s+(query\s+)?([^;]+?)\s*(?:;\s*end)?", re.I)
 _ATOMIC = re.compile(r"begin\s+atomic\s+(select\b[^;]*);\s*end", re.I)
 _TABLE = re.compile(r'\b(from|join)(\s+(?:only\s+)?\(*)("(?:[^"]|"")+"|\w+)(?!\s*[.(]|\w)', re.I)
 _CALLED = re.compile(r'(?<![."\w])("(?:[^"]|"")+"|\w+)\(')
@@ -123,7 +124,7 @@ def _query(catalogue: Catalogue, function: Function) -> str | None:
         return None
     body = " ".join(_COMMENT.sub(lambda found: found[1] or " ", function.body).split()).rstrip("; ")
     if returned := _RETURN.fullmatch(body):
-        body = returned[2] if returned[1] else f"select {returned[2]}"
+        body = _returned(returned[1], returned[5], rows=returned[4] is not None)
     elif atomic := _ATOMIC.fullmatch(body):
         body = atomic[1]
     elif function.language != "sql":
@@ -131,6 +132,14 @@ def _query(catalogue: Catalogue, function: Function) -> str | None:
     if not body.lower().startswith("select") or ";" in outside(body):
         return None
     return _resolved(catalogue, function, body)
+
+
+def _returned(guards: str, last: str, *, rows: bool) -> str:
+    """What PL/pgSQL returns, at once or after it has returned something else in some cases, as a query."""
+    cases = [f"when {asked} then {then}" for asked, then in re.findall(_GUARD, guards, re.I)]
+    if rows:
+        return "" if cases else last
+    return f"select case {' '.join(cases)} else {last} end" if cases else f"select {last}"
 
 
 def _resolved(catalogue: Catalogue, function: Function, body: str) -> str:

@@ -18,6 +18,10 @@ from harness.database.expressions import bare, split
 
 __all__ = ["narrower_buckets", "narrower_tables"]
 
+_AMONG = re.compile(
+    r'\(*"?(\w+)"?\)*(?:::\w+)?\s(?:=|IN)[\s(]*(?:ANY[\s(]*)?(?:ARRAY[\s(]*)?select\b', re.I
+)
+
 
 @dataclass(frozen=True)
 class _Members:
@@ -114,5 +118,5 @@ def _by(table: str, text: str, bucket: str) -> str | None:
     """The column of ``table`` that the condition is about; `folder` for files."""
     if bucket:
         return "folder" if "foldername" in text else None
-    found = re.search(rf'"?\b{re.escape(table)}\b"?\."?(\w+)"?', text)
+    found = _AMONG.match(text) or re.search(rf'(?<!\.)"?\b{re.escape(table)}\b"?\."?(\w+)"?', text)
     return found[1] if found else None

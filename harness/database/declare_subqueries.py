@@ -43,7 +43,9 @@ def seen_within(
     text = given(text)
     for number, table in enumerate(hidden):
         condition = seen_by(catalogue, role, table, _readable(catalogue, role, table), written, depth - 1)
-        rows = f"(select * from {_title(table)} where {condition})"
+        rows = (
+            f"(select * from {_title(table)} where {condition})" if condition != "true" else _title(table)
+        )
         text = text.replace(f"__seen_{depth}_{number}__", rows)
     return text
 
@@ -74,4 +76,6 @@ def _readable(catalogue: Catalogue, role: str, table: Relation) -> str:
     policies = [p for p in catalogue.policies_of(table) if p.concerns(role, "SELECT")]
     wide = [f"({p.using or 'true'})" for p in policies if p.permissive]
     narrow = [f"({p.using or 'true'})" for p in policies if not p.permissive]
+    if "(true)" in wide:
+        return " AND ".join(narrow) or "true"
     return " AND ".join([f"({' OR '.join(wide) or 'false'})", *narrow])

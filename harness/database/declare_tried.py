@@ -22,24 +22,35 @@ _ROUNDS = 8
 """Each costs a check of the whole database."""
 
 
-def settle(data: dict[str, Any], candidates: Mapping[Part, Iterable[dict[str, Any]]], tried: Try) -> None:
-    """Replace each part by the first of its candidates of which ``tried`` has nothing to say.
+def settle(
+    data: dict[str, Any], candidates: Mapping[Part, Iterable[dict[str, Any]]], tried: Try, known: Report
+) -> None:
+    """Replace each part by the first of its candidates that ``tried`` has nothing new to say of.
 
-    What stands in ``data`` is the last candidate of each part, and stays where no other is kept.
+    What stands in ``data`` is the last candidate of each part, and stays where no other is kept: ``known``
+    is what is said of it.
     """
     widest = {(kind, name): data[kind][name] for kind, name in candidates}
-    left = {part: iter([*narrower, widest[part]]) for part, narrower in candidates.items()}
+    left = {part: iter(narrower) for part, narrower in candidates.items()}
     for (kind, name), entries in left.items():
-        data[kind][name] = next(entries)
-    for _ in range(_ROUNDS if left else 0):
-        report = tried(data)
+        data[kind][name] = next(entries, widest[kind, name])
+    for _ in range(_ROUNDS):
+        report = _news(tried(data), known) if left else Report()
         failed = [part for part in left if _concerned(report, part)]
         if not failed:
             return
         for kind, name in failed:
-            data[kind][name] = next(left[kind, name], widest[kind, name])
+            if (entry := next(left[kind, name], None)) is None:
+                del left[kind, name]
+            data[kind][name] = entry or widest[kind, name]
     for (kind, name), entry in widest.items():
         data[kind][name] = entry
+
+
+def _news(report: Report, known: Report) -> Report:
+    """What ``report`` says beyond ``known``."""
+    there = {one.key for one in known.found}
+    return Report([one for one in report.found if one.key not in there], report.gaps)
 
 
 def _concerned(report: Report, part: Part) -> bool:

@@ -152,18 +152,15 @@ def _join(
     }
     for constraint in relation.constraints:
         other = planter.catalogue.by_oid.get(constraint.target or 0)
-        first = next(
-            (m for m in planter.declaration.memberships.values() if other and m.table == other.title), None
-        )
-        if (
-            constraint.kind != "f"
-            or other is None
-            or first is None
-            or membership.user not in constraint.columns
-        ):
+        if constraint.kind != "f" or other is None or membership.user not in constraint.columns:
             continue
-        if (other.oid, "") not in mate.rows and (other.oid, "") in host.rows:
+        if (other.oid, "") in mate.rows or (other.oid, "") not in host.rows:
+            continue
+        first = next((m for m in planter.declaration.memberships.values() if m.table == other.title), None)
+        if first is not None:
             mate.rows[other.oid, ""] = _join(planter, host, mate, first, other, {})
+        elif other.oid != relation.oid:  # a profile, say
+            planter.ensure(mate, other)
     values |= {membership.user: mate.user, membership.group: as_text(theirs[membership.group])}
     return planter.insert(relation, mate, values | fixed)
 

@@ -28,6 +28,12 @@ __all__ = ["alike", "promised"]
 
 _MOST = 100
 """Variants of a row that are thought of for one subject."""
+_CLAIM = re.compile(
+    r"jwt\s*((?:->>?\s*'[^']+'\s*)+)"
+    r"(?:as\s+\"?[^\"=]+\"?\s*)?(?:,\s*'[^']*'\s*)*"  # in a subquery; with what counts where it is absent
+    r"(?:=|in)\s*(?:any\s*)?(?:array\[)?'([^']*)'",
+    re.I,
+)
 Open = dict[tuple[int, str], Rule]
 
 
@@ -191,10 +197,18 @@ class _Search:
         return planted.relation.name in self.text
 
     def without(self) -> Iterator[Sighting]:
-        """New rows where A has none yet: of what one may have but one, or a few."""
+        """New rows where A has none yet, and then nobody: of what one may have but one, or be the first."""
         new = self.prober.anew(self.subject, self.row.data)
-        here = f"t.tableoid = {self.row.table} and t.ctid = {literal(self.row.ctid)}"
-        gone = f"delete from {self.subject.relation.sql} t where {here} returning 1"
+        others = (world.row(self.subject) for world in self.prober.worlds.values())
+        every = [row for row in others if row is not None and not row.found]
+        for rows_gone in ([self.row], every):
+            here = " or ".join(f"t.tableoid = {r.table} and t.ctid = {literal(r.ctid)}" for r in rows_gone)
+            if self.open and here:
+                gone = f"delete from {self.subject.relation.sql} t where {here} returning 1"
+                yield from self._anew(new, gone)
+
+    def _anew(self, new: dict[str, Any], gone: str) -> Iterator[Sighting]:
+        """The row ``new`` once the statement ``gone`` has taken others away."""
         owner = self.actors[0]
         with self.prober.session.altered(gone) as rows:
             closed = self.satisfied(owner, new) if rows else []
@@ -230,7 +244,7 @@ def _made(prober: Prober, settings: dict[str, str]) -> Iterator[None]:
 def _claiming(actor: Actor, text: str) -> Iterator[Actor]:
     """``actor`` with the claims that a condition asks for: the application alone can put them there."""
     flat = re.sub(r"::\w+|[()]", "", text)
-    for path, value in re.findall(r"jwt\s*((?:->>?\s*'[^']+'\s*)+)=\s*'([^']*)'", flat):
+    for path, value in _CLAIM.findall(flat):
         claims: Any = value
         for key in reversed(re.findall(r"'([^']+)'", path)):
             claims = {key: claims}

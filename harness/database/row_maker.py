@@ -213,7 +213,14 @@ class RowMaker(RowValues):
         """A key of a further row of ``target``."""
         if target is self.users:
             return self.stranger().user
+        if self._is_profile(target, column):
+            return as_text(self.ensure(self.stranger(), target).data[column])
         return as_text(self.insert(target, world, {}).data[column])
+
+    def _is_profile(self, relation: Relation, column: str) -> bool:
+        """Whether ``column`` is the key of a user, who has but one row there."""
+        links = [c for c in relation.constraints if c.kind == "f" and c.columns == [column]]
+        return any(self.users is not None and link.target == self.users.oid for link in links)
 
     @abc.abstractmethod
     def stranger(self) -> World:
