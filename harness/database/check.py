@@ -37,6 +37,7 @@ from harness.database.sightings import Sighting
 from harness.database.unrefuted import unrefuted
 from harness.database.variants import tried
 from harness.database.worlds import Planter
+from harness.database.written_from import changed
 
 __all__ = ["Options", "check", "check_connection"]
 
@@ -87,6 +88,7 @@ def check_connection(
         report.gaps += why
     elif options.dynamic:
         _prove(connection, catalogue, declaration, known, report, options.timeout)
+    report.found += changed(catalogue, declaration, known, report.gaps, report.found)
     report.found = merged(report.found)
     return report
 

@@ -191,6 +191,8 @@ class Declaration(Strict):
     """Functions that callers may call, by schema.name(argument types)."""
     buckets: dict[str, Bucket] = Field(default_factory=dict)
     """Storage buckets by id."""
+    written_from: dict[str, str] = Field(default_factory=dict)
+    """Digests of the policies, views and functions that it was written from: see written_from.py."""
 
     @property
     def callers(self) -> tuple[str, ...]:

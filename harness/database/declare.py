@@ -14,7 +14,7 @@ import psycopg
 import yaml
 
 from harness.database import static_grants, static_relations, static_roles
-from harness.database.catalogue import COMMANDS, Catalogue, Policy, Relation, read
+from harness.database.catalogue import COMMANDS, Catalogue, Relation, read
 from harness.database.check import Options, check_connection
 from harness.database.declaration import Declaration, parse
 from harness.database.declare_groups import memberships_of
@@ -24,6 +24,7 @@ from harness.database.declare_tried import Part, evaluable, settle
 from harness.database.declare_views import named_columns, narrower_views, unsaid, widest
 from harness.database.findings import Report
 from harness.database.static_functions import MANAGED
+from harness.database.written_from import concerns, digests
 from harness.errors import ConfigurationError, Problem
 
 __all__ = ["declared_text"]
@@ -31,6 +32,10 @@ __all__ = ["declared_text"]
 _HEAD = """\
 # Written by `harness db declare` from what the database allows: it says what is, not what is meant.
 # Read every rule; take out what nobody should have; docs/database-checks.md describes the keys.
+"""
+
+_ORIGIN = """
+# What this was written from. Where something cannot be tried, a change of one of these is a finding.
 """
 
 
@@ -67,7 +72,7 @@ def declared_text(dsn: str, schemas: tuple[str, ...] = ()) -> str:
             _opened(catalogue, data, leaking, attempt)
         settle(data, _candidates(catalogue, base, valid, data), tried, report)
         named_columns(base, catalogue, data)
-    return _text(data, unsaid(catalogue, base, data))
+    return _text(data, unsaid(catalogue, base, data)) + _origin(catalogue)
 
 
 def _candidates(
@@ -119,6 +124,13 @@ def _text(data: dict[str, Any], more: str = "") -> str:
         + more
         + yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=100_000, default_flow_style=None)
     )
+
+
+def _origin(catalogue: Catalogue) -> str:
+    """The digests of what all this was written from, a line for each."""
+    if not (found := digests(catalogue)):
+        return ""
+    return _ORIGIN + yaml.safe_dump({"written_from": found}, allow_unicode=True, width=100_000)
 
 
 def _declared(catalogue: Catalogue, base: Declaration, valid: Valid) -> dict[str, Any]:
@@ -214,12 +226,7 @@ def _bucket(catalogue: Catalogue, base: Declaration, valid: Valid, bucket: Any) 
         found["types"] = list(bucket.types)
     objects = catalogue.by_title.get("storage.objects")
     if objects is not None:
-        mine = [p for p in catalogue.policies_of(objects) if _concerns(p, bucket.id)]
+        mine = [p for p in catalogue.policies_of(objects) if concerns(p, bucket.id)]
         if rules := list(rules_of(catalogue, base, objects, mine, bucket.id, valid=valid)):
             found["rules"] = rules
     return found
-
-
-def _concerns(policy: Policy, bucket: str) -> bool:
-    text = f"{policy.using or ''} {policy.check or ''}"
-    return "bucket_id" not in text or f"'{bucket}'" in text

@@ -48,7 +48,8 @@ _POWER = (
 )
 
 
-def _own(catalogue: Catalogue) -> list[Function]:
+def own_functions(catalogue: Catalogue) -> list[Function]:
+    """The functions that are neither an extension's nor Supabase's."""
     return [f for f in catalogue.functions if f.schema not in MANAGED and not f.extension]
 
 
@@ -67,7 +68,7 @@ def _revoked(function: Function) -> str:
 
 def exposed(catalogue: Catalogue, declaration: Declaration) -> Iterator[Found]:
     """Functions that callers may call are declared, for exactly those callers."""
-    for function in _own(catalogue):
+    for function in own_functions(catalogue):
         if not _callable(function, declaration):
             continue
         declared = declaration.functions.get(function.title)
@@ -131,7 +132,7 @@ def _lacking(catalogue: Catalogue, function: Function, callers: Sequence[str]) -
 
 def search_path(catalogue: Catalogue, declaration: Declaration) -> Iterator[Found]:
     """Functions with their owner's rights look names up where nobody else can put any."""
-    for function in _own(catalogue):
+    for function in own_functions(catalogue):
         if not function.definer or function.returns == "event_trigger":
             continue
         path = next((s.partition("=")[2] for s in function.settings if s.startswith("search_path=")), None)
@@ -163,7 +164,7 @@ def search_path(catalogue: Catalogue, declaration: Declaration) -> Iterator[Foun
 
 def leakproof(catalogue: Catalogue, declaration: Declaration) -> Iterator[Found]:
     """No function of one's own claims to leak nothing: the planner may run it before the policies."""
-    for function in _own(catalogue):
+    for function in own_functions(catalogue):
         if function.leakproof:
             yield Found(
                 "function-leakproof",
@@ -209,7 +210,7 @@ def identity(catalogue: Catalogue, declaration: Declaration) -> Iterator[Found]:
         for p in catalogue.policies
         for name in re.findall(r"current_setting\(\s*'([^']+)'", f"{p.using} {p.check}")
     }
-    for function in _own(catalogue):
+    for function in own_functions(catalogue):
         if not _callable(function, declaration):
             continue
         setting = next((n for n in rested if f"set_config('{n}'" in re.sub(r"\s", "", function.body)), None)
@@ -230,7 +231,7 @@ def identity(catalogue: Catalogue, declaration: Declaration) -> Iterator[Found]:
 
 def dynamic_sql(catalogue: Catalogue, declaration: Declaration) -> Iterator[Found]:
     """No caller's text becomes SQL that runs with the owner's rights."""
-    for function in _own(catalogue):
+    for function in own_functions(catalogue):
         if not function.definer or not _callable(function, declaration) or function.language != "plpgsql":
             continue
         if runs_text(function.body, [i["name"] for i in function.inputs]):

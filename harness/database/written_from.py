@@ -1,0 +1,141 @@
+"""What a declaration was written from; where a rule cannot be tried, a change of that is a finding.
+
+`harness db declare` notes a digest of every policy, function and view. What can be tried is judged by
+trying alone: a policy that is written otherwise and does the same concerns nobody. But of a table that ends
+as "not proven" nothing is known, and a mistake there would be as silent as a correct change.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from harness.database.catalogue import Catalogue, Policy, Relation
+from harness.database.causes import policy_title
+from harness.database.declaration import Declaration
+from harness.database.findings import Found, Gap
+from harness.database.oracle import Subject
+from harness.database.static_functions import MANAGED, own_functions
+
+__all__ = ["changed", "concerns", "digests"]
+
+_STORAGE = "storage.objects"
+_LENGTH = 12
+"""Hexadecimal digits of a digest: it tells a change from none, and guards against nobody."""
+
+
+def digests(catalogue: Catalogue) -> dict[str, str]:
+    """By what findings call it, a digest of each policy, view and function of one's own."""
+    found: dict[str, str] = {}
+    for policy in catalogue.policies:
+        relation = catalogue.by_oid.get(policy.relation)
+        if relation is not None and _own(relation):
+            parts = (policy.command, policy.permissive, sorted(policy.roles), policy.using, policy.check)
+            found[policy_title(policy, relation)] = _digest(*parts)
+    for relation in catalogue.relations:
+        if relation.kind in ("v", "m") and _own(relation):
+            found[_view(relation)] = _digest(relation.definition, sorted(relation.options))
+    for function in own_functions(catalogue):
+        rights = (function.definer, function.owner_bypasses, sorted(function.settings))
+        found[f"function {function.title}"] = _digest(*rights, function.body)
+    return dict(sorted(found.items()))
+
+
+def changed(
+    catalogue: Catalogue,
+    declaration: Declaration,
+    known: Iterable[Subject],
+    gaps: Iterable[Gap],
+    found: Iterable[Found],
+) -> Iterator[Found]:
+    """What is not as the declaration was written from, of what ``gaps`` leave unproven.
+
+    What is among ``found`` already is not said again.
+    """
+    written = declaration.written_from
+    if not written:
+        return
+    live = digests(catalogue)
+    said = {one.object for one in found}
+    by_title = {subject.title: subject for subject in known}
+    for gap in gaps:
+        for name in sorted(_behind(catalogue, by_title, gap, {**written, **live}) - said):
+            if written.get(name) != live.get(name):
+                said.add(name)
+                yield _found(name, gap, written, live)
+
+
+def _found(name: str, gap: Gap, written: dict[str, str], live: dict[str, str]) -> Found:
+    how = "is new" if name not in written else "is gone" if name not in live else "has changed"
+    return Found(
+        rule="changed-unproven",
+        object=name,
+        what=f"it {how} since the declaration was written, and not all of {gap.object} could be tried",
+        expected="what cannot be tried is as it was when the declaration was written",
+        fix="-- read the change; then make it provable (the reason is said as not proven), or write the"
+        " declaration anew: harness db declare",
+        table=gap.object,
+    )
+
+
+def _behind(catalogue: Catalogue, by_title: dict[str, Subject], gap: Gap, names: Iterable[str]) -> set[str]:
+    """What decides about what ``gap`` is about, as findings call it; everything, if it is about no such."""
+    subject = by_title.get(gap.object)
+    if subject is not None:
+        return set(_of_relation(catalogue, subject.relation, subject.bucket, names))
+    functions = [f for f in own_functions(catalogue) if f"function {f.title}" == gap.object]
+    if functions:
+        return {f"function {f.title}" for f in catalogue.called(f.oid for f in functions)}
+    return set(names)
+
+
+def _of_relation(
+    catalogue: Catalogue, relation: Relation, bucket: str | None, names: Iterable[str]
+) -> Iterator[str]:
+    """The policies of a relation and of what they and views read, the functions that these call."""
+    seen: set[int] = set()
+    open_ = [relation.oid, *catalogue.reach(relation)]
+    while open_:
+        oid = open_.pop()
+        if oid in seen or (table := catalogue.by_oid.get(oid)) is None:
+            continue
+        seen.add(oid)
+        policies = catalogue.policies_of(table)
+        if table is relation and bucket is not None:
+            policies = [policy for policy in policies if concerns(policy, bucket)]
+        else:
+            yield from (name for name in names if name.endswith(f'" on {table.title}'))  # or were
+        yield from (policy_title(policy, table) for policy in policies)
+        called = [function for policy in policies for function in policy.functions]
+        if table.kind in ("v", "m"):
+            yield _view(table)
+            called += _named(catalogue, table.definition or "")
+        yield from (f"function {function.title}" for function in catalogue.called(called))
+        open_ += [other for policy in policies for other in policy.relations]
+
+
+def _named(catalogue: Catalogue, text: str) -> list[int]:
+    words = set(re.findall(r"\w+(?=\"?\s*\()", text))
+    return [function.oid for function in own_functions(catalogue) if function.name in words]
+
+
+def concerns(policy: Policy, bucket: str) -> bool:
+    """Whether a policy on storage.objects speaks of ``bucket``, or of all."""
+    text = f"{policy.using or ''} {policy.check or ''}"
+    return "bucket_id" not in text or f"'{bucket}'" in text
+
+
+def _own(relation: Relation) -> bool:
+    return relation.title == _STORAGE or (relation.schema not in MANAGED and not relation.extension)
+
+
+def _view(relation: Relation) -> str:
+    return f"view {relation.title}"
+
+
+def _digest(*parts: Any) -> str:
+    plain = [" ".join(part.split()) if isinstance(part, str) else part for part in parts]
+    return hashlib.sha256(json.dumps(plain).encode()).hexdigest()[:_LENGTH]
