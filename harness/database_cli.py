@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated
 
 import psycopg
 import typer
 from psycopg.conninfo import conninfo_to_dict
+from rich.text import Text
 
 from harness.database.declaration import Declaration
 from harness.database.findings import Found, Gap, Report
@@ -65,7 +68,8 @@ def check(
     if not static:
         console.print("plants users and rows inside one transaction, which is rolled back: nothing stays")
     try:
-        report = run(dsn, wanted, Options(dynamic=not static, timeout=timeout))
+        with _progress() as told:
+            report = run(dsn, wanted, Options(not static, timeout, told))
     except psycopg.OperationalError as error:
         console.print(f"[red]unreachable[/]  {_first_line(error)}", markup=True)
         raise typer.Exit(3) from None
@@ -93,7 +97,8 @@ def declare(
 
     _readable(dsn)
     try:
-        text = declared_text(dsn, tuple(schemas or ()))
+        with _progress() as told:
+            text = declared_text(dsn, tuple(schemas or ()), told)
     except psycopg.OperationalError as error:
         console.print(f"[red]unreachable[/]  {_first_line(error)}", markup=True)
         raise typer.Exit(3) from None
@@ -127,6 +132,13 @@ def sweep(dsn: Dsn, declaration: DeclarationFile = _DECLARATION) -> None:
         console.print(f"[red]nothing removed[/]  {_first_line(error)}", markup=True)
         raise typer.Exit(2) from None
     console.print(f"removed: {removed} planted users")
+
+
+@contextlib.contextmanager
+def _progress() -> Iterator[Callable[[str], None]]:
+    """A line on the terminal that says what is tried now; nothing where there is no terminal."""
+    with console.status("reading") as shown:
+        yield lambda text: shown.update(Text(text))
 
 
 def _readable(dsn: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import secrets
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,10 +48,11 @@ VIEW = (view, widened, through)
 
 @dataclass(frozen=True)
 class Options:
-    """How to check. ``timeout`` in seconds is what a single try may take."""
+    """How to check. ``timeout`` in seconds is what a single try may take; ``told`` hears what is tried."""
 
     dynamic: bool = True
     timeout: float = 5.0
+    told: Callable[[str], None] = lambda _: None
 
 
 def check(dsn: str, declaration: Declaration, options: Options | None = None) -> Report:
@@ -87,7 +88,7 @@ def check_connection(
     if options.dynamic and (why := unable(connection, catalogue, declaration)):
         report.gaps += why
     elif options.dynamic:
-        _prove(connection, catalogue, declaration, known, report, options.timeout)
+        _prove(connection, catalogue, declaration, known, report, options)
     report.found += changed(catalogue, declaration, known, report.gaps, report.found)
     report.found = merged(report.found)
     return report
@@ -99,14 +100,16 @@ def _prove(
     declaration: Declaration,
     known: list[Subject],
     report: Report,
-    timeout: float,
+    options: Options,
 ) -> None:
     mark = secrets.token_hex(3)
     below = list(beneath(catalogue, declaration, known))
     report.gaps += misplanted(known)
     report.gaps += untried(catalogue, declaration, known, below)
     known = [*known, *below]
-    connection.execute(f"set local statement_timeout = {int(max(timeout * 2, 5.0) * 1000)}".encode())
+    connection.execute(
+        f"set local statement_timeout = {int(max(options.timeout * 2, 5.0) * 1000)}".encode()
+    )
     connection.execute(b"select set_config('storage.allow_delete_query', 'true', true)")
     try:
         planter = Planter(connection, catalogue, mark, declaration=declaration, subjects=known)
@@ -114,15 +117,16 @@ def _prove(
     except CannotPlant as error:
         report.gaps.append(Gap("users", str(error), "say `plant:` for the table of users"))
         return
-    connection.execute(f"set local statement_timeout = {int(timeout * 1000)}".encode())
+    connection.execute(f"set local statement_timeout = {int(options.timeout * 1000)}".encode())
     report.writes = _written(worlds)
     prober = Prober(Session(connection, declaration), catalogue, declaration, worlds, mark)
     prober.subjects = known
     prober.judge = Judge(prober).of
-    known_bad = blamed(prober, _sightings(prober, known))
+    known_bad = blamed(prober, _sightings(prober, known, options.told))
     known_bad += unrefuted(prober, static_policies.loose(catalogue, declaration), known_bad + report.found)
     closed = not any(one.proofs and one.rule != "missing-access" for one in known_bad)
     report.found += known_bad
+    options.told("functions and triggers")
     with _evaluated(prober, "functions"):
         report.found += at_fault(catalogue, functions(prober), known_bad, closed=closed)
     if closed:
@@ -140,10 +144,11 @@ def _written(worlds: dict[str, World]) -> list[str]:
     return [f"{title}: {count} rows, rolled back" for title, count in sorted(planted.items())]
 
 
-def _sightings(prober: Prober, known: list[Subject]) -> list[Sighting]:
+def _sightings(prober: Prober, known: list[Subject], told: Callable[[str], None]) -> list[Sighting]:
     """What was seen of everything that is tried."""
     sightings: list[Sighting] = []
-    for subject in known:
+    for number, subject in enumerate(known, 1):
+        told(f"{number} of {len(known)}  {subject.title}")
         with _evaluated(prober, subject.title):
             sightings += _tries(prober, subject)
     return sightings

@@ -8,6 +8,7 @@ contradicts the declaration.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 import psycopg
@@ -39,8 +40,10 @@ _ORIGIN = """
 """
 
 
-def declared_text(dsn: str, schemas: tuple[str, ...] = ()) -> str:
-    """The YAML of a declaration that the database behind ``dsn`` keeps.
+def declared_text(
+    dsn: str, schemas: tuple[str, ...] = (), told: Callable[[str], None] = lambda _: None
+) -> str:
+    """The YAML of a declaration that the database behind ``dsn`` keeps; ``told`` hears what is tried now.
 
     Raises:
         psycopg.OperationalError: when it cannot be reached.
@@ -61,7 +64,7 @@ def declared_text(dsn: str, schemas: tuple[str, ...] = ()) -> str:
         connection.rollback()
 
         def tried(attempted: dict[str, Any]) -> Report:
-            report = check_connection(connection, parse(_text(attempted)), Options())
+            report = check_connection(connection, parse(_text(attempted)), Options(told=told))
             connection.rollback()
             return report
 
