@@ -15,6 +15,7 @@ from harness.database.planted import Planted
 from harness.database.prober import Prober
 from harness.database.sightings import Sighting
 from harness.database.synthesise import constants
+from harness.database.whose import claiming, joined
 
 __all__ = ["callers"]
 
@@ -30,10 +31,13 @@ def callers(prober: Prober, subject: Subject, row: Planted, text: str) -> Iterat
         yield from prober.existing(subject, caller, row, f"with the address {email}")
     for told, claims in _tokens(prober, text):
         for actor in (prober.worlds["A"].actor, intruder):
-            caller = replace(actor, claims=actor.claims | claims)
+            caller = replace(actor, claims=joined(actor.claims, claims))
             yield from prober.existing(subject, caller, row, told)
             if actor.name == "A":
                 yield from prober.inserts(subject, caller)
+    rules = " ".join(f"{rule.where or ''} {rule.check or ''}" for rule in subject.rules)
+    for caller in claiming(intruder, f"{rules} ; {text}"):
+        yield from prober.existing(subject, caller, row, "with a claim that is asked for")
     for claim, said in parts.claims(text):
         for actor in (prober.worlds["A"].actor, intruder):
             caller = replace(actor, claims=actor.claims | {claim: said})
@@ -55,13 +59,14 @@ def _tokens(prober: Prober, text: str) -> Iterator[tuple[str, dict[str, Any]]]:
     """Tokens that anybody may have: without a claim that others have, or with A's ids where users write."""
     if "jwt" not in text:
         return
-    for path in _leaves(prober.declaration.settings.get("request.jwt.claims", "")):
+    told = prober.declaration.settings.get("request.jwt.claims", "")
+    for path in dict.fromkeys((*_leaves(told), *_leaves(prober.worlds["A"].actor.token))):
         claims: Any = None
         for name in reversed(path):
             claims = {name: claims}
         yield f"without the claim {'.'.join(path)}", claims
     groups = [str(v) for v in parts.groups(prober, prober.worlds["A"].actor).values()]
-    theirs = [prober.worlds["A"].user, *groups]
+    theirs = [prober.worlds["A"].user, *groups, *prober.worlds["A"].told.values()]
     yield "with ids of user A in the user's own metadata", {"user_metadata": {"probe": theirs}}
 
 

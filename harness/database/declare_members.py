@@ -118,5 +118,7 @@ def _by(table: str, text: str, bucket: str) -> str | None:
     """The column of ``table`` that the condition is about; `folder` for files."""
     if bucket:
         return "folder" if "foldername" in text else None
-    found = _AMONG.match(text) or re.search(rf'(?<!\.)"?\b{re.escape(table)}\b"?\."?(\w+)"?', text)
-    return found[1] if found else None
+    if among := _AMONG.match(text):
+        return str(among[1])
+    found = re.search(rf'(?<![\w.]){re.escape(table)}"?\.(?:"([^"]+)"|(\w+))', text)
+    return found[1] or found[2] if found else None

@@ -49,6 +49,9 @@ class World:
     promised: dict[int, dict[str, str]] = field(default_factory=dict)
     """Keys of rows that are yet to be made, as another row refers to them already."""
 
+    told: dict[tuple[int, str], str] = field(default_factory=dict)
+    """By relation and column: what the user's token says that is compared with it."""
+
     @property
     def user(self) -> str:
         """The user's id."""

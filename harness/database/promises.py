@@ -12,7 +12,7 @@ import itertools
 import re
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from harness.database.declaration import Rule
@@ -23,17 +23,12 @@ from harness.database.prober import Prober
 from harness.database.promise_values import changes_for, update_of
 from harness.database.rule_text import personal
 from harness.database.sightings import Sighting
+from harness.database.whose import claiming
 
 __all__ = ["alike", "promised"]
 
 _MOST = 100
 """Variants of a row that are thought of for one subject."""
-_CLAIM = re.compile(
-    r"jwt\s*((?:->>?\s*'[^']+'\s*)+)"
-    r"(?:as\s+\"?[^\"=]+\"?\s*)?(?:,\s*'[^']*'\s*)*"  # in a subquery; with what counts where it is absent
-    r"(?:=|in)\s*(?:any\s*)?(?:array\[)?'([^']*)'",
-    re.I,
-)
 Open = dict[tuple[int, str], Rule]
 
 
@@ -47,7 +42,7 @@ def promised(prober: Prober, subject: Subject) -> Iterator[Sighting]:
         return
     owner = prober.worlds["A"].actor
     actors = [owner, *(a for a in prober.intruders if a.role in prober.catalogue.roles)]
-    actors += _claiming(owner, " ".join(f"{r.where or ''} {r.check or ''}" for r in subject.rules))
+    actors += claiming(owner, " ".join(f"{r.where or ''} {r.check or ''}" for r in subject.rules))
     open_: Open = {(i, c): rule for i, rule in enumerate(subject.rules) for c in rule.may}
     for stays, alone in itertools.product((True, False), (True, False)):
         if open_:
@@ -239,16 +234,6 @@ def _made(prober: Prober, settings: dict[str, str]) -> Iterator[None]:
         yield
     finally:
         prober.session.declaration = declaration
-
-
-def _claiming(actor: Actor, text: str) -> Iterator[Actor]:
-    """``actor`` with the claims that a condition asks for: the application alone can put them there."""
-    flat = re.sub(r"::\w+|[()]", "", text)
-    for path, value in _CLAIM.findall(flat):
-        claims: Any = value
-        for key in reversed(re.findall(r"'([^']+)'", path)):
-            claims = {key: claims}
-        yield replace(actor, claims=actor.claims | claims)
 
 
 def _user_columns(prober: Prober, planted: Planted) -> set[str]:

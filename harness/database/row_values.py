@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import json
 import re
 import uuid
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from harness.database.oracle import literal
 from harness.database.planted import CannotPlant, Planted, World, as_text
 from harness.database.session import raise_if_lost
 from harness.database.synthesise import plausible, unique_columns
+from harness.database.whose import held, joined
 
 __all__ = ["WHOLE", "RowValues", "sql_name"]
 
@@ -36,6 +38,8 @@ class RowValues(abc.ABC):
     """By relation: rows that were there before, and that worlds have to share."""
     prefer: dict[tuple[int, str], str] = field(default_factory=dict)
     owners: set[tuple[int, str]] = field(default_factory=set)
+    documents: dict[tuple[int, str], list[tuple[str, ...]]] = field(default_factory=dict)
+    """By relation and column: where documents name whose they are."""
     users: Relation | None = None
 
     @abc.abstractmethod
@@ -59,8 +63,8 @@ class RowValues(abc.ABC):
         for column in relation.columns:
             if column.name in values or column.generated or column.identity:
                 continue
-            if (relation.oid, column.name) in self.owners or self._is_user(column):
-                values[column.name] = world.user
+            if (own := self._own(relation, column, world)) is not None:
+                values[column.name] = own
             elif (relation.oid, column.name) in self.prefer:
                 values[column.name] = self.prefer[relation.oid, column.name]
             elif column.category == "S" and _MAIL_NAMES.search(column.name) and not column.default:
@@ -70,6 +74,18 @@ class RowValues(abc.ABC):
             elif column.default is None and column.category == "S" and not column.domain:
                 values[column.name] = plausible(column, self.mark)
         return values
+
+    def _own(self, relation: Relation, column: Column, world: World) -> str | None:
+        """What makes the row the user's; nothing, where the column does not say whose it is."""
+        place = (relation.oid, column.name)
+        if place in world.told:
+            return world.told[place]
+        if place in self.documents:
+            document: dict[str, Any] = {}
+            for path in self.documents[place]:
+                document = joined(document, held(path, world.user))
+            return json.dumps(document)
+        return world.user if place in self.owners or self._is_user(column) else None
 
     def _is_user(self, column: Column) -> bool:
         if column.default and re.search(r"\buid\(\)|jwt\(\)", column.default):

@@ -12,6 +12,7 @@ import psycopg
 
 from harness.database.declaration import Declaration
 from harness.database.oracle import Actor, literal
+from harness.database.whose import joined
 
 __all__ = ["CannotBecome", "Outcome", "Session", "raise_if_lost"]
 
@@ -182,18 +183,9 @@ def _claimed(value: str, actor: Actor) -> str:
     if not actor.claims or not value.startswith("{"):
         return value
     try:
-        return json.dumps(_merged(json.loads(value), actor.claims))
+        return json.dumps(joined(json.loads(value), actor.claims))
     except (ValueError, TypeError):
         return value
-
-
-def _merged(said: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
-    """Both, document by document: a claim beside another leaves that one there."""
-    made = said | more
-    for name in said.keys() & more.keys():
-        if isinstance(said[name], dict) and isinstance(more[name], dict):
-            made[name] = _merged(said[name], more[name])
-    return made
 
 
 def raise_if_lost(error: psycopg.Error) -> None:

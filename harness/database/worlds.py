@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from harness.database.catalogue import Catalogue, Relation
 from harness.database.declaration import Declaration
@@ -21,6 +21,7 @@ from harness.database.row_maker import RowMaker
 from harness.database.row_values import WHOLE
 from harness.database.static_functions import MANAGED
 from harness.database.synthesise import fresh, plausible
+from harness.database.whose import Claim, claims_of, documents_of, held, joined
 
 __all__ = ["Planter", "wanted"]
 
@@ -31,6 +32,7 @@ class Planter(RowMaker):
 
     declaration: Declaration = field(default_factory=Declaration)
     subjects: list[Subject] = field(default_factory=list)
+    claims: list[Claim] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.users = self.catalogue.by_title.get(self.declaration.users or "")
@@ -46,6 +48,11 @@ class Planter(RowMaker):
             for rule in subject.rules
             if rule.who == "owner" and rule.by and not subject.bucket
         }
+        self.documents = documents_of(self.subjects)
+        told = self.declaration.settings.get("request.jwt.claims", "")
+        self.claims = [
+            claim for claim in claims_of(self.catalogue, self.subjects) if f'"{claim.path[-1]}"' not in told
+        ]
         for membership in self.declaration.memberships.values():
             if (relation := self.catalogue.by_title.get(membership.table)) is not None:
                 self.owners.add((relation.oid, membership.user))
@@ -108,7 +115,22 @@ class Planter(RowMaker):
         claims = {"email": row.data["email"]} if row.data.get("email") else {}
         world.actor = Actor(name, role, as_text(row.data[key]), claims)
         world.rows[self.users.oid, ""] = row
+        self._told(world)
         return world
+
+    def _told(self, world: World) -> None:
+        """The token says of the user what conditions compare columns with: a value of the user's own."""
+        values: dict[tuple[str, ...], str] = {}
+        for claim in sorted(self.claims, key=_narrowness):
+            value = values.setdefault(claim.path, claim.value())
+            world.told[claim.relation.oid, claim.column.name] = value
+            for link in claim.relation.constraints:
+                if link.kind == "f" and link.columns == [claim.column.name] and link.target:
+                    world.promised.setdefault(link.target, {})[link.target_columns[0]] = value
+        claims = dict(world.actor.claims)
+        for path, value in values.items():
+            claims = joined(claims, held(path, value))
+        world.actor = replace(world.actor, claims=claims)
 
     def stranger(self) -> World:
         """A user who has nothing to do with anybody: whom a row needs that leads to two different users."""
@@ -216,6 +238,11 @@ class Planter(RowMaker):
             elif planted.relation.key:
                 gone.append(key)
         return gone
+
+
+def _narrowness(claim: Claim) -> int:
+    """A number is a text as well, and so is a UUID; not the other way round."""
+    return {"uuid": 0}.get(claim.column.base, 1 if claim.column.category == "N" else 2)
 
 
 def wanted(name: str, condition: str) -> str:
