@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
+from harness.database.blame_helpers import Helpers
 from harness.database.blame_refusals import missing_access, policy_error
-from harness.database.catalogue import Catalogue, Function, Policy, Relation, quoted
+from harness.database.catalogue import Catalogue, Policy, Relation, quoted
 from harness.database.causes import gathered, policy_title, without_consequences
-from harness.database.expressions import bare, calls
+from harness.database.expressions import calls
 from harness.database.findings import Found
-from harness.database.mentions import spoken_of
-from harness.database.oracle import Actor, literal, record
+from harness.database.oracle import Actor, record
 from harness.database.prober import Prober
 from harness.database.rewrites import escalating, rules_of
-from harness.database.rule_text import CALLER, members_asked, rule_sql, rules_for
+from harness.database.rule_text import rule_sql, rules_for
 from harness.database.sightings import Sighting
 
 __all__ = ["Judge", "blamed"]
@@ -111,7 +110,7 @@ class Judge:
         guilty = [p for p in policies if self.true(p.new_rows if new else p.using, relation, actor, row)]
         for policy in guilty or policies:
             text = " ".join((policy.new_rows if new else policy.using) or "true" for _ in (1,))
-            helper = self._helper(policy, text, sighting, row)
+            helper = Helpers(self.prober, self.true).lying(policy, text, sighting, row)
             if helper is not None:
                 yield self._found(
                     sighting,
@@ -168,89 +167,6 @@ class Judge:
         query = f"select coalesce(({expression or 'true'}), false) from {record(relation, row)}"
         outcome = self.prober.session.attempt(actor, query)
         return bool(outcome.result and outcome.result[0][0])
-
-    def _helper(
-        self, policy: Policy, text: str, sighting: Sighting, row: dict[str, Any]
-    ) -> Function | None:
-        """The function that says yes to somebody who is no member, or has no such role."""
-        actor, relation = sighting.actor, sighting.subject.relation
-        if sighting.subject.bucket is None and not self._of_a(row):
-            return None
-        mine = {role for role in self.prober.power_now(actor).replace(";", ",").split(",") if role}
-        if sighting.subject.bucket and not any(group in str(row["name"]) for group in self._groups("A")):
-            mine = set()  # a file that lies in no group's folder: nobody is a member there
-        for oid in policy.functions:
-            function = self.catalogue.function_by_oid.get(oid)
-            if function is None or function.schema in ("auth", "storage", "pg_catalog"):
-                continue
-            for call in calls(text, function.name):
-                if not self._alone(function, call, text, sighting, row):
-                    continue
-                test = self._lie(function, call, mine, relation)
-                if test and self.true(test, relation, actor, row):
-                    return function
-        return None
-
-    def _alone(
-        self, function: Function, call: str, text: str, sighting: Sighting, row: dict[str, Any]
-    ) -> bool:
-        """Whether the answer of a function decides by itself: else the policy asks too little besides."""
-        if members_asked(self.prober, function):
-            return True
-        rules = [r for r in sighting.subject.rules if r.who == "owner" and r.by and r.by in row]
-        forged = [r for r in rules if str(row[r.by or ""]) != sighting.actor.user]
-        if sighting.new_row is not None and any(not spoken_of(r.by or "", text) for r in forged):
-            return False
-        there = self.prober.worlds["A"].row(sighting.subject)
-        alone = not sighting.variant or bare(" ".join(text.split())) == " ".join(call.split())
-        if sighting.new_row is not None or there is None or there.data == row:
-            return alone
-        # where the same caller may do so with A's row as it was, the answer was right
-        return (
-            alone
-            and not self.prober.expected(sighting.subject, sighting.actor, there.data)[sighting.command]
-        )
-
-    def _lie(self, function: Function, call: str, mine: set[str], relation: Relation) -> str | None:
-        """A condition: what the function answers is not so, for somebody with the roles ``mine``."""
-        if function.returns == "boolean":
-            asked = set(re.findall(r"'([^']*)'", call))
-            return call if not mine or (bool(asked) and not asked & mine) else None
-        if function.set:  # the groups that one belongs to
-            groups = ", ".join(literal(group) for group in self._groups("A"))
-            found = f"exists (select from {call} as answer_ where answer_::text in ({groups}))"
-            return found if groups and not mine else None
-        # the role that one has in the row's group; of what knows no caller, the policy makes what it will
-        if not self._knows_callers(function):
-            return None
-        given = call.partition("(")[2]
-        if not any(spoken_of(c.name, given) for c in relation.columns):
-            return None
-        roles = ", ".join(literal(role) for role in sorted(mine))
-        return f"({call})::text not in ({roles})" if mine else f"({call}) is not null"
-
-    def _knows_callers(self, function: Function) -> bool:
-        """Whether a function asks who is calling, or looks at who belongs where."""
-        bodies = " ".join(f.body for f in self.catalogue.called([function.oid]))
-        return bool(CALLER.search(bodies)) or members_asked(self.prober, function)
-
-    def _of_a(self, row: dict[str, Any]) -> bool:
-        """Whether the row leads to a group of A: only there it is known who is a member."""
-        values = list(map(str, row.values()))
-        a, b = (self._groups(name) for name in "AB")
-        if any(group in value for group in a for value in values):
-            return True
-        # a row without a group (a comment, say) leads to one through another table
-        return not any(group in value for group in b for value in values)
-
-    def _groups(self, name: str) -> list[str]:
-        """The groups of a world's user."""
-        found = []
-        for membership in self.prober.declaration.memberships.values():
-            relation = self.catalogue.by_title.get(membership.table)
-            there = self.prober.worlds[name].rows.get((relation.oid, "")) if relation else None
-            found += [str(there.data[membership.group])] if there else []
-        return found
 
     def _triggers(self, sighting: Sighting) -> Iterator[Found]:
         relation = sighting.subject.relation

@@ -134,8 +134,9 @@ class FunctionRule(Strict):
 
     callers: tuple[str, ...]
     """The roles that may."""
-    reveals: Literal["own", "anything"] = "own"
-    """own: a caller gets and changes nothing of another user's. anything: it is meant to be public."""
+    reveals: Literal["own", "group", "anything"] = "own"
+    """own: a caller gets and changes nothing of another user's. group: unless both are in one group.
+    anything: it is meant to be public."""
     unlocked_by: tuple[str, ...] = ()
     """Secrets that open another's row to whoever has one: schema.table.column of a token."""
 

@@ -8,20 +8,24 @@ contradicts the declaration.
 from __future__ import annotations
 
 import re
+<<<<<<< HEAD
 from collections.abc import Callable
+=======
+from collections.abc import Iterator
+>>>>>>> 9e0f1f1 (declare: helper functions are written out as PostgreSQL prints them, and functions are opened to a group only)
 from typing import Any
 
 import psycopg
 import yaml
 
 from harness.database import static_grants, static_relations, static_roles
-from harness.database.catalogue import COMMANDS, Catalogue, Relation, read
+from harness.database.catalogue import COMMANDS, Catalogue, Function, Relation, read
 from harness.database.check import Options, check_connection
 from harness.database.declaration import Declaration, parse
 from harness.database.declare_groups import memberships_of
 from harness.database.declare_members import narrower_buckets, narrower_tables
 from harness.database.declare_rules import Valid, rules_of
-from harness.database.declare_tried import Part, evaluable, settle
+from harness.database.declare_tried import Part, Try, evaluable, settle
 from harness.database.declare_views import named_columns, narrower_views, unsaid, widest
 from harness.database.findings import Report
 from harness.database.static_functions import MANAGED
@@ -30,6 +34,8 @@ from harness.errors import ConfigurationError, Problem
 
 __all__ = ["declared_text"]
 
+_STEPS = 4
+"""How many things may open a function: each costs a check of the whole database."""
 _HEAD = """\
 # Written by `harness db declare` from what the database allows: it says what is, not what is meant.
 # Read every rule; take out what nobody should have; docs/database-checks.md describes the keys.
@@ -68,12 +74,10 @@ def declared_text(
             connection.rollback()
             return report
 
-        for attempt in ("unlocked_by", "reveals"):
-            report = tried(data)
-            if not (leaking := [f.object for f in report.found if f.rule == "function-leaks"]):
-                break
-            _opened(catalogue, data, leaking, attempt)
-        settle(data, _candidates(catalogue, base, valid, data), tried, report)
+        candidates = _candidates(catalogue, base, valid, data)
+        settle(data, candidates, tried, _open(catalogue, data, tried))
+        if data.get("functions"):
+            _open(catalogue, data, tried)  # whom a membership lets in is known only now
         named_columns(base, catalogue, data)
     return _text(data, unsaid(catalogue, base, data)) + _origin(catalogue)
 
@@ -99,26 +103,53 @@ def _candidates(
     return found
 
 
-def _opened(catalogue: Catalogue, data: dict[str, Any], leaking: list[str], attempt: str) -> None:
-    """Say of functions that give rows away what opens them: a secret that they ask for, or nothing."""
-    for function in catalogue.functions:
-        entry = data.get("functions", {}).get(function.title)
-        if entry is None or f"function {function.title}" not in leaking:
+def _open(catalogue: Catalogue, data: dict[str, Any], tried: Try) -> Report:
+    """Say of functions that give rows away to whom they do: found out by trying, the fewest first.
+
+    Returns what is said of the database in the end.
+    """
+    functions = {f"function {f.title}": f for f in catalogue.functions}
+    report = tried(data)
+    for step in range(_STEPS):
+        leaking = [f.object for f in report.found if f.rule == "function-leaks"]
+        if not leaking:
+            break
+        for name in leaking:
+            if entry := data.get("functions", {}).get(functions[name].title):
+                for key in ("reveals", "unlocked_by"):
+                    entry.pop(key, None)
+                entry |= list(_opened(catalogue, functions[name]))[step]
+        report = tried(data)
+    return report
+
+
+def _opened(catalogue: Catalogue, function: Function) -> Iterator[dict[str, Any]]:
+    """What opens a function: a group, a secret that it asks for, either, or nothing."""
+    secrets = list(dict.fromkeys(_secrets(catalogue, function)))
+    yield {"reveals": "group"}
+    yield {"unlocked_by": secrets} if secrets else {"reveals": "group"}
+    yield {"unlocked_by": secrets, "reveals": "group"} if secrets else {"reveals": "anything"}
+    yield {"reveals": "anything"}
+
+
+def _secrets(catalogue: Catalogue, function: Function) -> Iterator[str]:
+    """Columns that a function compares with what it is given, and that are no reference to other rows."""
+    for relation in catalogue.relations:
+        if not relation.table or relation.title not in function.body:
             continue
-        secrets = [
+        linked = {name for c in relation.constraints if c.kind == "f" for name in c.columns}
+        yield from (
             f"{relation.title}.{column.name}"
-            for relation in catalogue.relations
-            if relation.table and relation.title in function.body
             for column in relation.columns
             for given in function.inputs
             if given["name"]
-            and re.search(rf"\b{re.escape(column.name)}\s*=\s*{re.escape(given['name'])}\b", function.body)
-        ]
-        if attempt == "unlocked_by" and secrets:
-            entry["unlocked_by"] = list(dict.fromkeys(secrets))
-        elif attempt == "reveals":
-            entry.pop("unlocked_by", None)
-            entry["reveals"] = "anything"
+            and column.name not in linked
+            and re.search(
+                rf"\b{re.escape(column.name)}\s*=\s*(?:{re.escape(function.name)}\.)?"
+                rf"{re.escape(given['name'])}\b",
+                function.body,
+            )
+        )
 
 
 def _text(data: dict[str, Any], more: str = "") -> str:

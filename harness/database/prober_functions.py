@@ -26,6 +26,8 @@ __all__ = ["Privacy", "concerned", "functions", "gave", "leak", "privacy", "secr
 _ROWS = 50
 _MOST_STATES = 10
 _MOST_COMPARED = 8
+_MEMBER = "member of "
+"""How callers are named who belong to a group of A's, and are nothing special in it."""
 _MOST_AS_CALLER = 16
 """Calls of what does no more than its caller may do anyway."""
 
@@ -55,6 +57,8 @@ def functions(prober: Prober) -> Iterator[Found]:
     for function, rule in known:
         secret = secrets_of(prober, rule)
         for view in views:
+            if rule.reveals == "group" and view.actor.name.startswith(_MEMBER):
+                continue
             if view.actor.role in function.executors:
                 found = _called(prober, function, view, secret)
                 if found is not None:
@@ -105,7 +109,7 @@ def _callers(prober: Prober) -> list[Actor]:
     return [
         actor
         for actor in prober.intruders
-        if actor.user is None or actor.name == "B" or actor.name.startswith("member of ")
+        if actor.user is None or actor.name == "B" or actor.name.startswith(_MEMBER)
     ]
 
 

@@ -343,6 +343,7 @@ def test_an_administrator_by_token_is_somebody_and_a_deal_has_two_sides(bare: Ba
     assert report.holds, said
 
 
+<<<<<<< HEAD
 def test_rows_that_tokens_and_documents_lead_to_are_planted(bare: Bare) -> None:
     """Each user's token names an organisation, each document its owner, without a word about that."""
     dsn = bare(TOKENS)
@@ -353,3 +354,63 @@ def test_rows_that_tokens_and_documents_lead_to_are_planted(bare: Bare) -> None:
     refuted(bare, TOKENS, text, any_org, 'policy "w" on public.assets')
     any_key = "alter policy p on public.papers using (data ->> 'by' is not null);"
     refuted(bare, TOKENS, text, any_key, 'policy "p" on public.papers')
+=======
+ASKING = """
+create function app.writes(asked uuid) returns boolean language sql stable security definer
+    set search_path = '' as $$ select exists (select from public.members m
+    where m.team = asked and m.person = auth.uid() and m.role = 'writer') $$;
+create policy u on public.plans for update to authenticated using (app.writes(team) and not draft);
+grant update on public.plans to authenticated;
+"""
+
+
+def test_who_asks_too_little_is_named_not_the_helper_that_is_right(bare: Bare) -> None:
+    text = declared_text(bare(TEAMS + ASKING))
+    drafts = "alter policy u on public.plans using (app.writes(team));"
+    refuted(bare, TEAMS + ASKING, text, drafts, 'foreign-update policy "u" on public.plans')
+
+
+PROFILES = """
+create schema app; grant usage on schema app to authenticated;
+create table public.clubs (id uuid primary key default gen_random_uuid());
+create table public.people (id uuid primary key references auth.users, club uuid references public.clubs);
+create table public.members (club uuid references public.clubs, person uuid references public.people,
+    primary key (club, person));
+create table public.games (id bigint generated always as identity primary key,
+    club uuid not null references public.clubs, score int not null default 3);
+create table public.log (id bigint generated always as identity primary key, game bigint not null);
+create function app.log() returns trigger language plpgsql security definer set search_path = '' as $$
+    begin insert into public.log (game) values (new.id); return new; end $$;
+create trigger log after insert on public.games for each row execute function app.log();
+create function app.plays(asked uuid) returns boolean language sql stable security definer
+    set search_path = '' as $$ select exists (
+    select from public.members m where m.club = asked and m.person = auth.uid()) $$;
+create function public.total(asked uuid) returns bigint language plpgsql stable security definer
+    set search_path = '' as $$ begin
+    if not app.plays(asked) then return null; end if;
+    return (select sum(g.score) from public.games g where g.club = asked); end $$;
+revoke execute on all functions in schema app, public from public;
+grant execute on function app.plays, public.total to authenticated;
+alter table public.clubs enable row level security; alter table public.people enable row level security;
+alter table public.members enable row level security; alter table public.games enable row level security;
+alter table public.log enable row level security;
+create policy p on public.people for select to authenticated using (id = auth.uid());
+create policy m on public.members for select to authenticated using (person = auth.uid());
+grant select on public.people, public.members to authenticated;
+grant select on all tables in schema public to service_role;
+grant insert on public.clubs, public.games to service_role;
+"""
+
+
+def test_a_function_for_the_members_of_a_group_is_declared_as_one(bare: Bare) -> None:
+    """Members are made of people, and a log that a trigger fills needs nobody else who may write it."""
+    text = declared_text(bare(PROFILES))
+    function = yaml.safe_load(text)["functions"]["public.total(uuid)"]
+    assert function == {"callers": ["authenticated"], "reveals": "group"}
+    report, said = told(bare(PROFILES), text)
+    assert report.holds, said
+    unchecked = """create or replace function public.total(asked uuid) returns bigint language sql stable
+        security definer set search_path = '' as $$
+        select sum(g.score) from public.games g where g.club = asked $$;"""
+    refuted(bare, PROFILES, text, unchecked, "function-leaks function public.total(uuid)")
+>>>>>>> 9e0f1f1 (declare: helper functions are written out as PostgreSQL prints them, and functions are opened to a group only)
