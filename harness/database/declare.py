@@ -8,11 +8,7 @@ contradicts the declaration.
 from __future__ import annotations
 
 import re
-<<<<<<< HEAD
-from collections.abc import Callable
-=======
-from collections.abc import Iterator
->>>>>>> 9e0f1f1 (declare: helper functions are written out as PostgreSQL prints them, and functions are opened to a group only)
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import psycopg

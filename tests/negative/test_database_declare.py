@@ -343,7 +343,6 @@ def test_an_administrator_by_token_is_somebody_and_a_deal_has_two_sides(bare: Ba
     assert report.holds, said
 
 
-<<<<<<< HEAD
 def test_rows_that_tokens_and_documents_lead_to_are_planted(bare: Bare) -> None:
     """Each user's token names an organisation, each document its owner, without a word about that."""
     dsn = bare(TOKENS)
@@ -354,7 +353,8 @@ def test_rows_that_tokens_and_documents_lead_to_are_planted(bare: Bare) -> None:
     refuted(bare, TOKENS, text, any_org, 'policy "w" on public.assets')
     any_key = "alter policy p on public.papers using (data ->> 'by' is not null);"
     refuted(bare, TOKENS, text, any_key, 'policy "p" on public.papers')
-=======
+
+
 ASKING = """
 create function app.writes(asked uuid) returns boolean language sql stable security definer
     set search_path = '' as $$ select exists (select from public.members m
@@ -413,4 +413,3 @@ def test_a_function_for_the_members_of_a_group_is_declared_as_one(bare: Bare) ->
         security definer set search_path = '' as $$
         select sum(g.score) from public.games g where g.club = asked $$;"""
     refuted(bare, PROFILES, text, unchecked, "function-leaks function public.total(uuid)")
->>>>>>> 9e0f1f1 (declare: helper functions are written out as PostgreSQL prints them, and functions are opened to a group only)
