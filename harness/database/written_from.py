@@ -138,4 +138,5 @@ def _view(relation: Relation) -> str:
 
 def _digest(*parts: Any) -> str:
     plain = [" ".join(part.split()) if isinstance(part, str) else part for part in parts]
-    return hashlib.sha256(json.dumps(plain).encode()).hexdigest()[:_LENGTH]
+    digest = hashlib.sha256(json.dumps(plain).encode()).hexdigest()[:_LENGTH]
+    return f"x{digest}"  # digits alone, or 12e34, would be read as a number
