@@ -94,8 +94,14 @@ def _candidates(
             found["tables", title] = [entry]
     for title, entry in narrower_tables(catalogue, {**data, "tables": plain}):
         found["tables", title] = [entry, *found.get(("tables", title), [])]
-    for bucket, entry in narrower_buckets(catalogue, data):
-        found.setdefault(("buckets", bucket), []).append(entry)
+    buckets = {
+        one.id: _bucket(catalogue, base, valid, one, plainly=True) for one in catalogue.buckets or ()
+    }
+    for bucket, entry in narrower_buckets(catalogue, {**data, "buckets": buckets}):
+        found["buckets", bucket] = [entry]
+    for bucket, entry in buckets.items():
+        if entry != data["buckets"][bucket]:
+            found.setdefault(("buckets", bucket), []).append(entry)
     return found
 
 
@@ -248,7 +254,9 @@ def _columns(relation: Relation, held: dict[str, list[str]]) -> dict[str, Any]:
     return found
 
 
-def _bucket(catalogue: Catalogue, base: Declaration, valid: Valid, bucket: Any) -> dict[str, Any]:
+def _bucket(
+    catalogue: Catalogue, base: Declaration, valid: Valid, bucket: Any, *, plainly: bool = False
+) -> dict[str, Any]:
     found: dict[str, Any] = {"public": bucket.public}
     if bucket.size is not None:
         found["size"] = f"{bucket.size} B"
@@ -257,6 +265,6 @@ def _bucket(catalogue: Catalogue, base: Declaration, valid: Valid, bucket: Any) 
     objects = catalogue.by_title.get("storage.objects")
     if objects is not None:
         mine = [p for p in catalogue.policies_of(objects) if concerns(p, bucket.id)]
-        if rules := list(rules_of(catalogue, base, objects, mine, bucket.id, valid=valid)):
+        if rules := list(rules_of(catalogue, base, objects, mine, bucket.id, valid=valid, plainly=plainly)):
             found["rules"] = rules
     return found

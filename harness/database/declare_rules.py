@@ -149,7 +149,7 @@ def _owner(relation: Relation, text: str | None, bucket: str | None) -> tuple[st
         match = re.fullmatch(rf"\(?(.+?)\)?(?:::text)? = {_CALLER}", inner) or re.fullmatch(
             rf"{_CALLER} = \(?(.+?)\)?(?:::text)?", inner
         )
-        left = match[1].strip('("') if match else ""
+        left = match[1].strip('("') if match and " IN ( SELECT" not in match[1] else ""
         named = "folder" if bucket and "foldername(name))[1" in left else left.strip('"')
         if named == "folder" or relation.column(named):
             rest = [p for p in parts if p is not part and not (bucket and "bucket_id" in p)]

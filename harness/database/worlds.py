@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from harness.database.catalogue import Catalogue, Relation
 from harness.database.declaration import Declaration
 from harness.database.findings import Gap
+from harness.database.folders import folder_of
 from harness.database.mentions import tables_in
 from harness.database.oracle import Actor, Subject, literal
 from harness.database.planted import CannotPlant, Planted, World, as_text
@@ -187,16 +188,9 @@ class Planter(RowMaker):
 
     def filled(self, world: World, subject: Subject) -> dict[str, str]:
         """The subject's fixed values, with the world's user, folder and mark in them."""
-        folder = world.user
-        for rule in subject.rules:
-            membership = self.declaration.memberships.get(rule.of or "")
-            if rule.by == "folder" and membership and rule.who == "members":
-                relation = self.catalogue.by_title.get(membership.table)
-                if relation is not None:
-                    folder = as_text(self.ensure(world, relation).data[membership.group])
         words = {
             "{user}": world.user,
-            "{folder}": folder,
+            "{folder}": folder_of(self, world, subject) if subject.bucket else world.user,
             "{mark}": fresh(self.mark),
             "{number}": str(10**8 + uuid.uuid4().int % 10**8),
         }
