@@ -18,11 +18,11 @@ from harness.database import static_grants, static_relations, static_roles
 from harness.database.catalogue import COMMANDS, Catalogue, Function, Relation, read
 from harness.database.check import Options, check_connection
 from harness.database.declaration import Declaration, parse
-from harness.database.declare_groups import memberships_of
+from harness.database.declare_groups import memberships_of, users_of
 from harness.database.declare_members import narrower_buckets, narrower_tables
 from harness.database.declare_rules import Valid, rules_of
 from harness.database.declare_tried import Part, Try, evaluable, settle
-from harness.database.declare_views import named_columns, narrower_views, unsaid, widest
+from harness.database.declare_views import granted_columns, named_columns, narrower_views, unsaid, widest
 from harness.database.findings import Report
 from harness.database.static_functions import MANAGED
 from harness.database.written_from import concerns, digests
@@ -60,7 +60,7 @@ def declared_text(
             raise ConfigurationError([Problem("--schema", what, f"there are: {there}")], title="declare")
         connection.rollback()
         extra = [role for role in catalogue.api_roles if role not in base.callers]
-        base = base.model_copy(update={"roles": tuple(extra)})
+        base = base.model_copy(update={"roles": tuple(extra), "users": users_of(catalogue, base)})
         valid = evaluable(connection, base.schemas)
         data = _declared(catalogue, base, valid)
         connection.rollback()
@@ -171,6 +171,8 @@ def _origin(catalogue: Catalogue) -> str:
 
 def _declared(catalogue: Catalogue, base: Declaration, valid: Valid) -> dict[str, Any]:
     data: dict[str, Any] = {"schemas": list(base.schemas)}
+    if base.users != Declaration().users:
+        data["users"] = base.users
     if base.roles:
         data["roles"] = list(base.roles)
     if memberships := dict(memberships_of(catalogue, base)):
@@ -239,18 +241,8 @@ def _table(
     if not rules:
         return {"service_only": True}
     found["rules"] = rules
-    if columns := _columns(relation, held):
+    if columns := granted_columns(relation, held):
         found["columns"] = columns
-    return found
-
-
-def _columns(relation: Relation, held: dict[str, list[str]]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for role in held:
-        for command in ("SELECT", "INSERT", "UPDATE"):
-            if command not in relation.privileges.get(role, ()) and relation.allows(role, command):
-                names = [c.name for c in relation.columns_for(role, command)]
-                found.setdefault(role, {})[command.lower()] = names
     return found
 
 

@@ -10,9 +10,30 @@ from harness.database.declaration import Declaration
 from harness.database.mates import possible
 from harness.database.static_functions import MANAGED
 
-__all__ = ["memberships_of"]
+__all__ = ["memberships_of", "users_of"]
 
 _PERSON = re.compile(r"(^|_)(user|member|person|profile|participant)(_?id)?$", re.I)
+
+
+def users_of(catalogue: Catalogue, base: Declaration) -> str | None:
+    """The table of users: the platform's, unless references lead to another whose key is the caller."""
+    own = [r for r in catalogue.relations if r.table and r.schema not in MANAGED and not r.extension]
+    referred = [c.target for r in own for c in r.constraints if c.kind == "f" and c.target != r.oid]
+    platform = catalogue.by_title.get(base.users or "")
+    if platform is not None and platform.oid in referred:
+        return base.users
+    callers = [r for r in own if r.oid in referred and _is_caller(catalogue, r)]
+    return max(callers, key=lambda r: referred.count(r.oid)).title if callers else base.users
+
+
+def _is_caller(catalogue: Catalogue, relation: Relation) -> bool:
+    """Whether a policy of the table compares its key with the caller."""
+    if len(relation.key) != 1:
+        return False
+    key = rf'"?\b{re.escape(relation.key[0])}"?'
+    caller = r"\(*\s*(?:select\s+)?auth\.uid\(\)"
+    policies = " ".join(f"{p.using} {p.check}" for p in catalogue.policies_of(relation))
+    return bool(re.search(rf"{key} = {caller}|auth\.uid\(\)[^=]{{0,12}} = {key}", policies, re.I))
 
 
 def memberships_of(catalogue: Catalogue, base: Declaration) -> Iterator[tuple[str, dict[str, str]]]:

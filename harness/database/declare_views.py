@@ -14,7 +14,7 @@ from harness.database.catalogue import COMMANDS, Catalogue, Relation
 from harness.database.declaration import Declaration
 from harness.database.static_relations import held
 
-__all__ = ["named_columns", "narrower_views", "unsaid", "widest"]
+__all__ = ["granted_columns", "named_columns", "narrower_views", "unsaid", "widest"]
 
 
 def narrower_views(
@@ -31,11 +31,18 @@ def _views(catalogue: Catalogue, data: dict[str, Any]) -> Iterator[Relation]:
 
 
 def named_columns(base: Declaration, catalogue: Catalogue, data: dict[str, Any]) -> None:
-    """Of a view that shows the same to everybody, say which columns: one more must not go unnoticed."""
+    """Say the columns that are granted alone; of a view that shows the same to everybody, all that it has.
+
+    One more must not go unnoticed.
+    """
     for view in _views(catalogue, data):
         entry = data["tables"][view.title]
+        granted = granted_columns(view, held(view, catalogue))
         if entry == widest(base, catalogue, view) and entry.get("rights") == "owner":
-            entry["columns"] = _columns(catalogue, view)
+            shown = _columns(catalogue, view)
+            granted |= {role: {**columns, **granted.get(role, {})} for role, columns in shown.items()}
+        if granted:
+            entry["columns"] = granted
 
 
 def _narrower(
@@ -66,6 +73,8 @@ def _whose(
     tables = data["tables"].values()
     owners = [r["by"] for table in tables for r in table.get("rules", ()) if r["who"] == "owner"]
     owners += [c for c, target in _references(catalogue) if target == base.users]
+    users = catalogue.by_title.get(base.users or "")
+    owners += users.key if users is not None and users.oid in catalogue.reach(view) else ()
     for name in dict.fromkeys(owners):
         if name in names:
             yield {"who": "owner", "by": name}
@@ -125,6 +134,17 @@ def _columns(catalogue: Catalogue, view: Relation) -> dict[str, Any]:
         for role, commands in held(view, catalogue).items()
         if "SELECT" in commands
     }
+
+
+def granted_columns(relation: Relation, held: dict[str, list[str]]) -> dict[str, Any]:
+    """By role and command, the columns that are granted where the whole relation is not."""
+    found: dict[str, Any] = {}
+    for role in held:
+        for command in ("SELECT", "INSERT", "UPDATE"):
+            if command not in relation.privileges.get(role, ()) and relation.allows(role, command):
+                names = [c.name for c in relation.columns_for(role, command)]
+                found.setdefault(role, {})[command.lower()] = names
+    return found
 
 
 def unsaid(catalogue: Catalogue, base: Declaration, data: dict[str, Any]) -> str:

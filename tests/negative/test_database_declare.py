@@ -333,3 +333,27 @@ def test_a_function_for_the_members_of_a_group_is_declared_as_one(bare: Bare) ->
         security definer set search_path = '' as $$
         select sum(g.score) from public.games g where g.club = asked $$;"""
     refuted(bare, PROFILES, text, unchecked, "function-leaks function public.total(uuid)")
+
+
+def test_users_may_be_in_a_table_of_ones_own(bare: Bare) -> None:
+    schema = """
+    create schema api; create schema core; grant usage on schema api, core to authenticated;
+    create table core.accounts (id uuid primary key, shown text, plan text not null default 'free');
+    create table core.notes (id bigint generated always as identity primary key,
+        account uuid not null references core.accounts, body text not null default '');
+    alter table core.accounts enable row level security; alter table core.notes enable row level security;
+    create policy a on core.accounts to authenticated using (id = (select auth.uid()));
+    create policy n on core.notes to authenticated using (account = auth.uid());
+    create view api.profile with (security_invoker) as select id, shown, plan from core.accounts;
+    create view api.notes with (security_invoker) as select id, account, body from core.notes;
+    grant select on core.accounts, core.notes, api.profile, api.notes to authenticated;
+    grant update (shown) on core.accounts, api.profile to authenticated;
+    """
+    text = declared_text(bare(schema), ("api",))
+    said = yaml.safe_load(text)
+    assert said["users"] == "core.accounts"
+    assert said["tables"]["api.profile"]["columns"] == {"authenticated": {"update": ["shown"]}}
+    assert rules(text, "tables", "api.notes") == [{"who": "owner", "by": "account", "may": ["select"]}]
+    refuted(
+        bare, schema, text, "grant update (plan) on core.accounts, api.profile to authenticated;", "plan"
+    )
