@@ -15,7 +15,7 @@ from harness.database.declaration import Declaration
 from harness.database.findings import Gap
 from harness.database.oracle import Subject
 
-__all__ = ["beneath", "hidden_tables", "untried"]
+__all__ = ["beneath", "hidden_tables", "narrows", "untried"]
 
 _WRITES = ("INSERT", "UPDATE", "DELETE")
 _NARROWS = re.compile(r"\b(WHERE|JOIN|LIMIT|GROUP|DISTINCT|UNION|HAVING)\b", re.I)
@@ -42,8 +42,13 @@ def beneath(catalogue: Catalogue, declaration: Declaration, known: list[Subject]
             continue
         table = tables[0]
         whole = {c.name for c in table.columns} == {c.name for c in view.columns}
-        if whole and view.updatable and not _NARROWS.search(view.definition or "WHERE"):
+        if whole and view.updatable and not narrows(view):
             yield Subject(table, subject.rules, table.title, subject.fixed, subject.declared)
+
+
+def narrows(view: Relation) -> bool:
+    """Whether a view shows less than every row of what it reads, or rows made of several."""
+    return bool(_NARROWS.search(view.definition or "WHERE"))
 
 
 def untried(

@@ -76,7 +76,7 @@ class Helpers:
     def _lie(self, function: Function, call: str, mine: set[str], relation: Relation) -> str | None:
         """A condition: what the function answers is not so, for somebody with the roles ``mine``."""
         if function.returns == "boolean":
-            asked = set(re.findall(r"'([^']*)'", call))
+            asked = {one for text in re.findall(r"'([^']*)'", call) for one in re.split(r"[{},]", text)}
             return call if not mine or (bool(asked) and not asked & mine) else None
         if function.set:  # the groups that one belongs to
             groups = ", ".join(literal(group) for group in self._groups("A"))

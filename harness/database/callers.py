@@ -36,14 +36,28 @@ def callers(prober: Prober, subject: Subject, row: Planted, text: str) -> Iterat
             if actor.name == "A":
                 yield from prober.inserts(subject, caller)
     rules = " ".join(f"{rule.where or ''} {rule.check or ''}" for rule in subject.rules)
-    for caller in claiming(intruder, f"{rules} ; {text}"):
-        yield from prober.existing(subject, caller, row, "with a claim that is asked for")
+    for told, caller in _appointed(prober, f"{rules} ; {text}"):
+        yield from prober.existing(subject, caller, row, told)
+        yield from prober.inserts(subject, caller)
     for claim, said in parts.claims(text):
         for actor in (prober.worlds["A"].actor, intruder):
             caller = replace(actor, claims=actor.claims | {claim: said})
             yield from prober.existing(subject, caller, row, f"with the claim {claim} = {said}")
             if actor.name == "A":
                 yield from prober.inserts(subject, caller)
+
+
+def _appointed(prober: Prober, text: str) -> Iterator[tuple[str, Actor]]:
+    """B with what a policy asks for in a token; in the tenant of A as well, where that is said there."""
+    intruder, host = prober.worlds["B"].actor, prober.worlds["A"].actor
+    for caller in claiming(intruder, text):
+        yield "with a claim that is asked for", caller
+    if prober.worlds["A"].told and "jwt" in text:
+        theirs = {name: said for name, said in host.claims.items() if name != "email"}
+        colleague = replace(intruder, claims=joined(intruder.claims, theirs))
+        yield "with the claims of user A", colleague
+        for caller in claiming(colleague, text):
+            yield "with the claims of user A, and one that is asked for", caller
 
 
 def _patterns(text: str, address: str) -> Iterator[str]:

@@ -34,6 +34,7 @@ def settle(
     left = {part: iter(narrower) for part, narrower in candidates.items()}
     for (kind, name), entries in left.items():
         data[kind][name] = next(entries, widest[kind, name])
+    failed: list[Part] = []
     for _ in range(_ROUNDS):
         report = _news(tried(data), known) if left else Report()
         failed = [part for part in left if _concerned(report, part)]
@@ -43,8 +44,8 @@ def settle(
             if (entry := next(left[kind, name], None)) is None:
                 del left[kind, name]
             data[kind][name] = entry or widest[kind, name]
-    for (kind, name), entry in widest.items():
-        data[kind][name] = entry
+    for kind, name in failed:  # what was to be tried next was not
+        data[kind][name] = widest[kind, name]
 
 
 def _news(report: Report, known: Report) -> Report:

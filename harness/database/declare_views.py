@@ -2,19 +2,29 @@
 
 A view has no policies that could be read. So the narrowest rule that may be meant is tried first (a column
 that elsewhere holds the owner, one that holds a group), then the next (harness/database/declare_tried.py).
+Of a view with its owner's rights the query itself is all that holds rows back: it is written out, so that
+another one, which shows more, contradicts the declaration.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
-from harness.database.beneath import hidden_tables
-from harness.database.catalogue import COMMANDS, Catalogue, Relation
+from harness.database.beneath import hidden_tables, narrows
+from harness.database.catalogue import COMMANDS, Catalogue, Relation, quoted
 from harness.database.declaration import Declaration
+from harness.database.declare_helpers import as_owner, written_out
 from harness.database.static_relations import held
 
 __all__ = ["granted_columns", "named_columns", "narrower_views", "unsaid", "widest"]
+
+_NAME = r'(?:"[^"]+"|\w+)'
+_ONLY_TABLE = re.compile(
+    rf"\bFROM ({_NAME}\.{_NAME})(?: (?!(?:WHERE|GROUP|ORDER|LIMIT)\b)({_NAME}))?(?: [A-Z]|$)"
+)
 
 
 def narrower_views(
@@ -22,8 +32,42 @@ def narrower_views(
 ) -> Iterator[tuple[str, list[dict[str, Any]]]]:
     """Views (by title) with what may be meant of them, the narrowest first."""
     for view in _views(catalogue, data):
-        if found := list(_narrower(catalogue, base, data, view)):
+        found = list(_narrower(catalogue, base, data, view))
+        if shown := _shown(catalogue, view):
+            every = [*found, widest(base, catalogue, view)]
+            found = [*(_only(entry, shown) for entry in every), *found]
+        if found:
             yield view.title, found
+
+
+def _shown(catalogue: Catalogue, view: Relation) -> str | None:
+    """A condition: the row is one that the view's query, as it is now, has for who asks."""
+    if not _filters_itself(view) or not narrows(view):
+        return None
+    query = " ".join((view.definition or "").split()).rstrip("; ")
+    query = written_out(catalogue, _rows_of(catalogue, view, query), query, as_owner)
+    row, same = quoted(view.name), '"a row of its own"'
+    return f"exists (select from ({query}) as {same} where to_jsonb({row}) @> to_jsonb({same}))"
+
+
+def _rows_of(catalogue: Catalogue, view: Relation, query: str) -> Relation:
+    """The table whose columns stand in a query without its name, as they do where it is the only one."""
+    found = _ONLY_TABLE.search(query)
+    table = catalogue.by_title.get(found[1]) if found else None
+    if found is None or table is None:
+        return replace(view, columns=[])
+    return replace(table, name=(found[2] or table.name).strip('"'))
+
+
+def _only(entry: dict[str, Any], shown: str) -> dict[str, Any]:
+    """What may be read is no more than is ``shown``."""
+    rules = []
+    for rule in entry.get("rules", ()):
+        if "select" in rule["may"]:
+            rules.append({**rule, "where": shown, "may": ["select"]})
+        if rest := [command for command in rule["may"] if command != "select"]:
+            rules.append({**rule, "may": rest})
+    return {**entry, "rules": rules}
 
 
 def _views(catalogue: Catalogue, data: dict[str, Any]) -> Iterator[Relation]:

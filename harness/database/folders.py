@@ -49,11 +49,12 @@ def _paths(planter: Planter, world: World, subject: Subject, text: str) -> Itera
     yield from (world.user, *ids)
     for one in (world.user, *ids):
         yield from (f"{before}/{one}" for before in ("probe", world.user, *words[:3]) if before != one)
-        yield from (f"{one}/{word}" for word in words[:3])
+        yield from (f"{one}/{within}" for within in (world.user, *words[:3]) if within != one)
 
 
 def _ids(planter: Planter, world: World, text: str) -> Iterator[str]:
-    """Keys of the user's rows in the tables that ``text`` reads, and of what those lead to."""
+    """What the user's token says; keys of rows in the tables that ``text`` reads, and of what those lead to."""
+    yield from world.told.values()
     titles = tables_in(planter.catalogue, text)
     found = (r for r in planter.catalogue.relations if r.title in titles and r.schema not in MANAGED)
     seen: set[str] = set()

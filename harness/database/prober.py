@@ -118,7 +118,8 @@ class Prober(ProberMoves):
         for row in self._forged(subject, actor):
             outcome, statement = self.insert(subject, actor, row)
             made = outcome.seen[0][0] if outcome.seen and outcome.seen[0][0] else row
-            if outcome.seen and self.power(actor) != outcome.seen[0][1]:
+            joined = outcome.seen and self.power(actor) != outcome.seen[0][1]
+            if joined and not self._seat(subject, actor, made):
                 saw = f"and became a member of the group of A ({outcome.seen[0][1]})"
                 yield Sighting("trigger-escalates", subject, actor, "INSERT", made, statement, saw, made)
             if str(made) in seen:
@@ -136,6 +137,13 @@ class Prober(ProberMoves):
             ):  # 22: what was sent was odd
                 yield broken(subject, actor, "INSERT", row, outcome)
             self._interrupted(subject, outcome)
+
+    def _seat(self, subject: Subject, actor: Actor, row: dict[str, Any]) -> bool:
+        """Whether a row is a membership of the actor's itself: whoever may write it, joins by it."""
+        return any(
+            m.table == subject.title and str(row.get(m.user)) == actor.user
+            for m in self.declaration.memberships.values()
+        )
 
     def _forged(self, subject: Subject, actor: Actor) -> Iterator[dict[str, Any]]:
         theirs = self.worlds["A"].row(subject)

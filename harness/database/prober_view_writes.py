@@ -22,7 +22,8 @@ _MOST = 12
 
 def widened(prober: Prober, subject: Subject) -> Iterator[Sighting]:
     """The view again, with rows of A's as its own text wishes them."""
-    text = " ".join((subject.relation.definition or "").split())
+    declared = " ".join(rule.where or "" for rule in subject.rules)
+    text = " ".join(f"{subject.relation.definition or ''} {declared}".split())
     count = 0
     for planted in _below(prober, subject):
         for name, value in wishes(planted.relation, planted.data, text):

@@ -8,7 +8,8 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from harness.database.catalogue import Column
+from harness.database.catalogue import Column, Relation
+from harness.database.mates import possible
 from harness.database.oracle import literal
 from harness.database.planted import Planted
 from harness.database.synthesise import constants, plausible
@@ -22,7 +23,7 @@ def changes_for(row: Planted, text: str, users: list[str], named: set[str]) -> I
     relation = row.relation
     bound = {n for c in relation.constraints if c.kind in ("p", "f") for n in c.columns}
     wished = {
-        column.name: list(_wished(column, row.data.get(column.name), text))
+        column.name: list(_wished(relation, column, row.data.get(column.name), text))
         for column in relation.columns
         if re.search(rf"(?<!\w){re.escape(column.name)}(?!\w)", text)
         and not column.generated
@@ -39,7 +40,7 @@ def changes_for(row: Planted, text: str, users: list[str], named: set[str]) -> I
         yield from ({one: a, other: b} for a, b in itertools.product(wished[one], wished[other]))
 
 
-def _wished(column: Column, now: Any, text: str) -> Iterator[Any]:
+def _wished(relation: Relation, column: Column, now: Any, text: str) -> Iterator[Any]:
     if column.category == "B":
         yield not now
     elif column.category == "D":
@@ -53,7 +54,9 @@ def _wished(column: Column, now: Any, text: str) -> Iterator[Any]:
     elif column.base in ("json", "jsonb"):
         yield from _documents(column, now, text)
     elif column.category == "S" or column.labels:
-        yield from (value for value in constants(text) if not column.labels or value in column.labels)
+        # what is not to be one value may be any other: a role that is no owner's
+        known = dict.fromkeys([*constants(text), *possible(relation, column)])
+        yield from (value for value in known if not column.labels or value in column.labels)
     if not column.not_null:
         yield plausible(column, "promise") if now is None else None
 

@@ -1,0 +1,100 @@
+"""`harness db declare`: what decides is written out as it is; whatever shows more contradicts it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from harness.database.declare import declared_text
+from tests.negative.test_database_declare import TEAMS, refuted
+from tests.negative.test_database_proof import told
+
+Bare = Callable[[str], str]
+SEATS = """
+create schema app; grant usage on schema app to authenticated;
+create table public.places (id int primary key, name text not null);
+create table public.seats (
+    place int not null references public.places, person uuid not null references auth.users,
+    active boolean not null default true, primary key (place, person));
+create table public.rooms (id int primary key, place int not null references public.places);
+create table public.bookings (
+    id bigint generated always as identity primary key, room int not null references public.rooms);
+create function app.place_of(r int) returns int language sql stable security definer set search_path = ''
+    as $$ select place from public.rooms where id = r $$;
+create function app.sits(p int) returns boolean language sql stable security definer set search_path = ''
+    as $$ select exists (select from public.seats where place = p and person = auth.uid() and active) $$;
+create function app.places() returns setof int language sql stable security definer set search_path = ''
+    as $$ select place from public.seats where person = auth.uid() and active $$;
+create function app.of_room(r int) returns boolean language plpgsql stable security definer
+    set search_path = '' as $$ begin return app.sits(app.place_of(r)); end $$;
+alter table public.places enable row level security; alter table public.seats enable row level security;
+alter table public.rooms enable row level security; alter table public.bookings enable row level security;
+create policy p on public.places for select to authenticated using (id in (select app.places()));
+create policy s on public.seats for select to authenticated using (app.sits(place));
+create policy r on public.rooms for select to authenticated using (app.of_room(id));
+create policy b on public.bookings for select to authenticated using (app.sits(app.place_of(room)));
+grant select on public.places, public.seats, public.rooms, public.bookings to authenticated;
+"""
+TENANTS = """
+create schema app; grant usage on schema app to authenticated;
+create table public.slips (
+    id bigint generated always as identity primary key, tenant uuid not null,
+    person uuid not null references auth.users, gross int not null default 0);
+create function app.tenant() returns uuid language sql stable set search_path = ''
+    as $$ select (auth.jwt() -> 'app_metadata' ->> 'tenant')::uuid $$;
+create function app.staff() returns boolean language sql stable set search_path = ''
+    as $$ select coalesce(auth.jwt() -> 'app_metadata' ->> 'role', '') = 'staff' $$;
+alter table public.slips enable row level security;
+create policy own on public.slips for select to authenticated using (
+    tenant = (select app.tenant()) and person = auth.uid());
+create policy staff on public.slips for select to authenticated using (
+    tenant = (select app.tenant()) and (select app.staff()));
+grant select on public.slips to authenticated;
+insert into storage.buckets (id, name, public, file_size_limit, allowed_mime_types)
+    values ('slips', 'slips', false, 1000000, '{application/pdf}');
+create policy f on storage.objects for select to authenticated using (
+    bucket_id = 'slips' and (storage.foldername(name))[1] = (select app.tenant())::text
+    and (storage.foldername(name))[2] = auth.uid()::text);
+"""
+
+
+def test_a_view_is_held_to_the_query_that_it_was(bare: Bare) -> None:
+    """Whose rows those are is the same before and after: what changes is which of them are shown."""
+    view = """
+    create view public.shown with (security_barrier) as select id, team from public.plans where not draft;
+    grant select on public.shown to authenticated;
+    """
+    text = declared_text(bare(TEAMS + view))
+    report, said = told(bare(TEAMS + view), text)
+    assert report.holds, said
+    wider = (
+        "create or replace view public.shown with (security_barrier) as select id, team from public.plans;"
+    )
+    refuted(bare, TEAMS + view, text, wider, "public.shown")
+
+
+def test_helpers_within_helpers_are_written_out_with_what_their_names_mean(bare: Bare) -> None:
+    """`id` of a room is none of a booking; the seats that a helper looks at are not the one asked about."""
+    text = declared_text(bare(SEATS))
+    report, said = told(bare(SEATS), text)
+    assert report.holds, said
+    assert "app." not in text.partition("written_from")[0]
+    sits = """create or replace function app.sits(p int) returns boolean
+        language sql stable security definer set search_path = '' as $$
+        select exists (select from public.seats where place = p and person = auth.uid()) $$;"""
+    places = """create or replace function app.places() returns setof int
+        language sql stable security definer set search_path = '' as $$
+        select place from public.seats where person = auth.uid() $$;"""
+    for mistake, named in ((sits, "public.bookings"), (places, "public.places")):
+        refuted(bare, SEATS, text, mistake, named)
+
+
+def test_whose_tenant_a_user_is_may_stand_in_the_token_alone(bare: Bare) -> None:
+    """Nobody may do anything without such a claim: each user is given one, and a folder beneath it."""
+    text = declared_text(bare(TENANTS))
+    report, said = told(bare(TENANTS), text)
+    assert report.holds, said
+    colleague = """alter policy f on storage.objects using (
+        bucket_id = 'slips' and (storage.foldername(name))[1] = (select app.tenant())::text);"""
+    anywhere = "alter policy staff on public.slips using ((select app.staff()));"
+    refuted(bare, TENANTS, text, colleague, 'policy "f" on storage.objects')
+    refuted(bare, TENANTS, text, anywhere, 'policy "staff" on public.slips')
