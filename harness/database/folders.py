@@ -53,7 +53,7 @@ def _paths(planter: Planter, world: World, subject: Subject, text: str) -> Itera
 
 
 def _ids(planter: Planter, world: World, text: str) -> Iterator[str]:
-    """What the user's token says; keys of rows in the tables that ``text`` reads, and of what those lead to."""
+    """What the token says; keys of the rows that ``text`` reads, and of what those lead to."""
     yield from world.told.values()
     titles = tables_in(planter.catalogue, text)
     found = (r for r in planter.catalogue.relations if r.title in titles and r.schema not in MANAGED)
