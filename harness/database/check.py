@@ -21,6 +21,7 @@ from harness.database.constellations import constellations
 from harness.database.copies import copies
 from harness.database.declaration import Declaration
 from harness.database.findings import Found, Gap, Report, merged
+from harness.database.hiding import forgotten
 from harness.database.mates import enrolled
 from harness.database.novelties import novelties
 from harness.database.oracle import Subject, subjects
@@ -53,6 +54,8 @@ class Options:
     dynamic: bool = True
     timeout: float = 5.0
     told: Callable[[str], None] = lambda _: None
+    watch: Callable[[Prober], None] = lambda _: None
+    """Is given the prober once everything is tried, the rows still there."""
 
 
 def check(dsn: str, declaration: Declaration, options: Options | None = None) -> Report:
@@ -131,8 +134,10 @@ def _prove(
         report.found += at_fault(catalogue, functions(prober), known_bad, closed=closed)
     if closed:
         with _evaluated(prober, "triggers"):
+            report.found += forgotten(prober)
             report.found += side_effects(prober)
             report.found += copies(prober)
+    options.watch(prober)
     report.gaps += (gap for gap in prober.gaps if gap not in report.gaps)
     report.probes = prober.session.count
 

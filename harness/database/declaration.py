@@ -109,6 +109,10 @@ class Table(Strict):
     """By role and command: the only columns that are granted."""
     rights: Literal["caller", "owner"] = "caller"
     """Of a view. owner: it is meant to read with its owner's rights, and filters by itself."""
+    shown_when: dict[str, str | bool | int | None] = Field(default_factory=dict)
+    """Of what reads with its owner's rights: values (by schema.table.column) with which a row is shown."""
+    hidden_when: dict[str, tuple[str | bool | int | None, ...]] = Field(default_factory=dict)
+    """Values any of which hides the row, or a part of it, from whoever asks."""
     plant: dict[str, str] = Field(default_factory=dict)
     """Values for rows that are planted, by column; {user}, {mark} and {number} are replaced."""
     rls: bool = True
@@ -139,6 +143,10 @@ class FunctionRule(Strict):
     anything: it is meant to be public."""
     unlocked_by: tuple[str, ...] = ()
     """Secrets that open another's row to whoever has one: schema.table.column of a token."""
+    shown_when: dict[str, str | bool | int | None] = Field(default_factory=dict)
+    """Of what reads with its owner's rights: values (by schema.table.column) with which a row is shown."""
+    hidden_when: dict[str, tuple[str | bool | int | None, ...]] = Field(default_factory=dict)
+    """Values any of which hides the row, or a part of it, from whoever asks."""
 
 
 class Bucket(Strict):

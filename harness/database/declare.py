@@ -24,6 +24,8 @@ from harness.database.declare_rules import Valid, rules_of
 from harness.database.declare_tried import Part, Try, evaluable, settle
 from harness.database.declare_views import granted_columns, named_columns, narrower_views, unsaid, widest
 from harness.database.findings import Report
+from harness.database.hiding import Hidden, hidden
+from harness.database.prober import Prober
 from harness.database.static_functions import MANAGED
 from harness.database.written_from import concerns, digests
 from harness.errors import ConfigurationError, Problem
@@ -65,16 +67,23 @@ def declared_text(
         data = _declared(catalogue, base, valid)
         connection.rollback()
 
-        def tried(attempted: dict[str, Any]) -> Report:
-            report = check_connection(connection, parse(_text(attempted)), Options(told=told))
+        def watched(attempted: dict[str, Any], watch: Callable[[Prober], None]) -> Report:
+            options = Options(told=told, watch=watch)
+            report = check_connection(connection, parse(_text(attempted)), options)
             connection.rollback()
             return report
+
+        def tried(attempted: dict[str, Any]) -> Report:
+            return watched(attempted, lambda _: None)
 
         candidates = _candidates(catalogue, base, valid, data)
         settle(data, candidates, tried, _open(catalogue, data, tried))
         if data.get("functions"):
             _open(catalogue, data, tried)  # whom a membership lets in is known only now
         named_columns(base, catalogue, data)
+        learnt: dict[str, Hidden] = {}
+        watched(data, lambda prober: learnt.update(hidden(prober)))
+        _hide(data, learnt, tried)
     return _text(data, unsaid(catalogue, base, data)) + _origin(catalogue)
 
 
@@ -152,6 +161,19 @@ def _secrets(catalogue: Catalogue, function: Function) -> Iterator[str]:
                 function.body,
             )
         )
+
+
+def _hide(data: dict[str, Any], learnt: dict[str, Hidden], tried: Try) -> None:
+    """Note which values hide rows from whoever asks a function or view, where they do so a second time."""
+    keys = ("shown_when", "hidden_when")
+    entries = [(title, data["functions" if "(" in title else "tables"][title]) for title in learnt]
+    for title, entry in entries:
+        entry |= dict(zip(keys, (learnt[title].shown_when, learnt[title].hidden_when), strict=True))
+    found = {one.object for one in tried(data).found} if entries else set()
+    for title, entry in entries:
+        if found & {title, f"function {title}"}:
+            for key in keys:
+                entry.pop(key)
 
 
 def _text(data: dict[str, Any], more: str = "") -> str:

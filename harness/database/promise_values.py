@@ -47,6 +47,9 @@ def _wished(relation: Relation, column: Column, now: Any, text: str) -> Iterator
         yield from moments(column.base)
     elif column.category == "R":
         yield from (*spells(column.base), *spans(column.base), "(,)")
+    elif column.category == "A":
+        words = {word for one in constants(text) for word in one.strip("{}").split(",")}
+        yield from ([word] for word in sorted(words) if word)
     elif column.category == "N":
         for number in constants(text):
             if re.fullmatch(r"-?\d+", number):

@@ -360,3 +360,43 @@ def test_users_may_be_in_a_table_of_ones_own(bare: Bare) -> None:
     refuted(
         bare, schema, text, "grant update (plan) on core.accounts, api.profile to authenticated;", "plan"
     )
+
+
+SHARES = """
+create table public.notes (id uuid primary key default gen_random_uuid(),
+    owner uuid not null default auth.uid() references auth.users, body text not null,
+    secret text unique, until timestamptz, state text not null default 'draft'
+    check (state in ('draft', 'public')));
+alter table public.notes enable row level security;
+create policy o on public.notes to authenticated using (owner = auth.uid()) with check (owner = auth.uid());
+grant select, insert, update, delete on public.notes to authenticated;
+create view public.published with (security_barrier) as
+    select id, body from public.notes where state = 'public';
+create function public.opened(secret text) returns jsonb language sql stable security definer
+    set search_path = '' as $$ select jsonb_build_object('body', n.body) from public.notes n
+    where n.secret = opened.secret and n.until > now() $$;
+revoke execute on function public.opened from public;
+grant execute on function public.opened to anon, authenticated;
+grant select on public.published to anon, authenticated;
+"""
+SHOWN_AGAIN = {
+    """create or replace view public.published with (security_barrier) as
+    select id, body from public.notes;""": "view-bypasses-rls public.published",
+    """create or replace function public.opened(secret text) returns jsonb language sql stable
+    security definer set search_path = '' as $$ select jsonb_build_object('body', n.body)
+    from public.notes n where n.secret = opened.secret $$;""": (
+        "function public.opened(text) it shows rows although public.notes.until is -infinity"
+    ),
+}
+
+
+def test_what_hides_rows_from_whoever_asks_is_declared(bare: Bare) -> None:
+    """A share that expired and a draft: no policy says how views and functions filter by themselves."""
+    text = declared_text(bare(SHARES))
+    declared = yaml.safe_load(text)
+    assert declared["functions"]["public.opened(text)"]["unlocked_by"] == ["public.notes.secret"]
+    assert declared["tables"]["public.published"]["hidden_when"] == {"public.notes.state": ["draft"]}
+    report, said = told(bare(SHARES), text)
+    assert report.holds, said
+    for mistake, named in SHOWN_AGAIN.items():
+        refuted(bare, SHARES, text, mistake, named)
