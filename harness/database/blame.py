@@ -17,6 +17,7 @@ from harness.database.prober import Prober
 from harness.database.rewrites import escalating, rules_of
 from harness.database.rule_text import rule_sql, rules_for
 from harness.database.sightings import Sighting
+from harness.database.written_from import beneath
 
 __all__ = ["Judge", "blamed"]
 
@@ -110,7 +111,9 @@ class Judge:
         guilty = [p for p in policies if self.true(p.new_rows if new else p.using, relation, actor, row)]
         for policy in guilty or policies:
             text = " ".join((policy.new_rows if new else policy.using) or "true" for _ in (1,))
-            helper = Helpers(self.prober, self.true).lying(policy, text, sighting, row)
+            helper = beneath(self.catalogue, self.prober.declaration, policy, relation) or Helpers(
+                self.prober, self.true
+            ).lying(policy, text, sighting, row)
             if helper is not None:
                 yield self._found(
                     sighting,

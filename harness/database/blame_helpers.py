@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness.database.catalogue import Function, Policy, Relation
+from harness.database.causes import policy_title
 from harness.database.expressions import bare, calls
 from harness.database.mentions import spoken_of
 from harness.database.oracle import Actor, literal
@@ -17,6 +18,7 @@ from harness.database.prober import Prober
 from harness.database.rule_text import CALLER, members_asked
 from harness.database.sightings import Sighting
 from harness.database.wishes import wishes
+from harness.database.written_from import unchanged
 
 __all__ = ["Helpers"]
 
@@ -41,9 +43,13 @@ class Helpers:
         mine = {role for role in self.prober.power_now(actor).replace(";", ",").split(",") if role}
         if sighting.subject.bucket and not any(group in str(row["name"]) for group in self._groups("A")):
             mine = set()  # a file that lies in no group's folder: nobody is a member there
+        known = self.prober.catalogue, self.prober.declaration
+        altered = unchanged(*known, policy_title(policy, relation)) is False
         for oid in policy.functions:
             function = self.prober.catalogue.function_by_oid.get(oid)
             if function is None or function.schema in ("auth", "storage", "pg_catalog"):
+                continue
+            if altered and unchanged(*known, f"function {function.title}"):
                 continue
             for call in calls(text, function.name):
                 if not self._alone(function, call, text, sighting, row):

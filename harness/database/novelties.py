@@ -21,7 +21,7 @@ from harness.database.sightings import Sighting
 from harness.database.variants import bases, others, statement, texts_of
 from harness.database.wishes import combined, pairs, wishes
 
-__all__ = ["novelties"]
+__all__ = ["inserted", "novelties"]
 
 _MOST = 400
 _MOST_CONFIRMED = 2
@@ -37,7 +37,7 @@ def novelties(prober: Prober, subject: Subject) -> Iterator[Sighting]:
     texts = texts_of(prober, subject)
     for actor in prober.concerned(subject):
         if prober._possible(subject, actor, "INSERT"):
-            yield from _inserts(prober, subject, row, actor, texts)
+            yield from inserted(prober, subject, row, actor, texts)
         if actor.user and not subject.bucket and prober._possible(subject, actor, "UPDATE"):
             yield from _updates(prober, subject, row, actor, texts)
     if subject.bucket:
@@ -84,9 +84,10 @@ def _changes(
         yield from in_documents(there, actor, " ".join(texts))
 
 
-def _inserts(
+def inserted(
     prober: Prober, subject: Subject, row: Planted, actor: Actor, texts: list[str]
 ) -> Iterator[Sighting]:
+    """Rows like A's that ``actor`` inserts, each with a value that ``texts`` speak of."""
     granted = {c.name for c in subject.relation.columns_for(actor.role, "INSERT")}
     made = [
         prober.anew(subject, base | change)

@@ -17,12 +17,14 @@ from typing import Any
 
 from harness.database.declaration import Rule
 from harness.database.findings import Gap
+from harness.database.novelties import inserted
 from harness.database.oracle import Actor, Subject, literal, predicate, record
 from harness.database.planted import Planted
 from harness.database.prober import Prober
 from harness.database.promise_values import changes_for, update_of
 from harness.database.rule_text import personal
 from harness.database.sightings import Sighting
+from harness.database.variants import texts_of
 from harness.database.whose import claiming
 
 __all__ = ["alike", "promised"]
@@ -209,8 +211,15 @@ class _Search:
             closed = self.satisfied(owner, new) if rows else []
             self.open.update({key: self.subject.rules[key[0]] for key in closed if key[1] != "insert"})
             if any(command == "insert" for _, command in closed):
-                for sighting in self.prober.owner(self.subject, self.row, owner, ("INSERT",)):
+                for sighting in self._inserted(owner):
                     yield self.prober.judged(sighting)
+
+    def _inserted(self, owner: Actor) -> Iterator[Sighting]:
+        """What is put there while A may: by A, by others, and by A with values that rules speak of."""
+        yield from self.prober.owner(self.subject, self.row, owner, ("INSERT",))
+        for intruder in self.prober.intruders:
+            yield from self.prober.inserts(self.subject, intruder)
+        yield from inserted(self.prober, self.subject, self.row, owner, texts_of(self.prober, self.subject))
 
 
 def _commands(closed: list[tuple[int, str]]) -> tuple[str, ...]:

@@ -13,14 +13,14 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from harness.database.catalogue import Catalogue, Policy, Relation
+from harness.database.catalogue import Catalogue, Function, Policy, Relation
 from harness.database.causes import policy_title
 from harness.database.declaration import Declaration
 from harness.database.findings import Found, Gap
 from harness.database.oracle import Subject
 from harness.database.static_functions import MANAGED, own_functions
 
-__all__ = ["changed", "concerns", "digests"]
+__all__ = ["beneath", "changed", "concerns", "digests", "unchanged"]
 
 _STORAGE = "storage.objects"
 _LENGTH = 12
@@ -42,6 +42,27 @@ def digests(catalogue: Catalogue) -> dict[str, str]:
         rights = (function.definer, function.owner_bypasses, sorted(function.settings))
         found[f"function {function.title}"] = _digest(*rights, function.body)
     return dict(sorted(found.items()))
+
+
+def unchanged(catalogue: Catalogue, declaration: Declaration, name: str) -> bool | None:
+    """Whether what findings call ``name`` is as the declaration was written from, if that is known."""
+    if (then := declaration.written_from.get(name)) is None:
+        return None
+    if (live := catalogue.memo.get("digests")) is None:
+        live = catalogue.memo["digests"] = digests(catalogue)
+    same: bool = live.get(name) == then
+    return same
+
+
+def beneath(
+    catalogue: Catalogue, declaration: Declaration, policy: Policy, relation: Relation
+) -> Function | None:
+    """The function that ``policy`` asks and that alone has changed since the declaration was written."""
+    if not unchanged(catalogue, declaration, policy_title(policy, relation)):
+        return None
+    asked = catalogue.called(policy.functions)
+    found = [f for f in asked if unchanged(catalogue, declaration, f"function {f.title}") is False]
+    return found[0] if len(found) == 1 else None
 
 
 def changed(

@@ -112,3 +112,38 @@ def test_a_folder_may_be_that_of_a_row(bare: Bare) -> None:
         and (storage.foldername(name))[1] in (select id::text from public.plots where true));"""
     shown = "create policy q on public.plots for select to authenticated using (true);"
     refuted(bare, schema + shown, declared_text(bare(schema + shown)), loose, 'policy "w"')
+
+
+def test_a_helper_is_named_when_it_alone_has_changed(bare: Bare) -> None:
+    """It says yes to a member with another role, which of itself tells nothing of who is wrong."""
+    text = declared_text(bare(KEEPERS))
+    wider = """create or replace function public.leads(there uuid) returns boolean language sql stable
+        security definer set search_path = '' as $$ select exists (
+        select from public.keepers where barn = there and id = auth.uid()) $$;"""
+    refuted(bare, KEEPERS, text, wider, "function public.leads(")
+
+
+def test_who_may_be_the_first_may_be_nothing_else(bare: Bare) -> None:
+    """Its insert works where nobody is yet, and only there a looser one does harm."""
+    schema = """
+    create table public.clubs (id uuid primary key default gen_random_uuid(), name text not null);
+    create table public.seats (
+        id bigint generated always as identity primary key, club uuid not null references public.clubs,
+        person uuid not null references auth.users, role text not null check (role in ('chair', 'guest')),
+        unique (club, person));
+    create function public.taken(there uuid) returns boolean language sql stable security definer
+        set search_path = '' as $$ select exists (select from public.seats where club = there) $$;
+    alter table public.clubs enable row level security; alter table public.seats enable row level security;
+    create policy c on public.clubs for select to authenticated using (true);
+    create policy r on public.seats for select to authenticated using (person = auth.uid());
+    create policy f on public.seats for insert to authenticated with check (
+        person = auth.uid() and role = 'chair' and not public.taken(club));
+    grant select on public.clubs, public.seats to authenticated;
+    grant insert on public.seats to authenticated;
+    """
+    text = declared_text(bare(schema))
+    report, said = told(bare(schema), text)
+    assert report.holds, said
+    for loose in ("person is not null and role = 'chair'", "person = auth.uid()"):
+        mistake = f"alter policy f on public.seats with check ({loose} and not public.taken(club));"
+        refuted(bare, schema, text, mistake, 'policy "f" on public.seats')
