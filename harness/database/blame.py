@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
+from harness.database.blame_changes import behind_view, by_itself
 from harness.database.blame_helpers import Helpers
 from harness.database.blame_refusals import missing_access, policy_error
 from harness.database.catalogue import Catalogue, Policy, Relation, quoted
@@ -66,6 +67,10 @@ class Judge:
         """What lets everything through, policies or not."""
         relation, actor = sighting.subject.relation, sighting.actor
         if relation.kind == "v" and not relation.invoker:
+            if (helper := behind_view(self.catalogue, self.prober.declaration, relation)) is not None:
+                what = f"{relation.title} rests on it, with the rights of {relation.owner}"
+                fix = f"-- correct {helper.title}: what it answers lets {actor.title} see more"
+                return self._found(sighting, f"function {helper.title}", sighting.kind, what, fix)
             return self._found(
                 sighting,
                 relation.title,
@@ -111,9 +116,9 @@ class Judge:
         guilty = [p for p in policies if self.true(p.new_rows if new else p.using, relation, actor, row)]
         for policy in guilty or policies:
             text = " ".join((policy.new_rows if new else policy.using) or "true" for _ in (1,))
-            helper = beneath(self.catalogue, self.prober.declaration, policy, relation) or Helpers(
-                self.prober, self.true
-            ).lying(policy, text, sighting, row)
+            helper = beneath(self.catalogue, self.prober.declaration, policy, relation)
+            if helper is None and not by_itself(self.catalogue, self.prober.declaration, policy, relation):
+                helper = Helpers(self.prober, self.true).lying(policy, text, sighting, row)
             if helper is not None:
                 yield self._found(
                     sighting,

@@ -7,18 +7,19 @@ value that the rules and policies speak of is put into a row that is right other
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from harness.database import values
 from harness.database.kinship import in_documents
-from harness.database.matrix import suspects
+from harness.database.matrix import permitted, suspects
 from harness.database.oracle import Actor, Subject
 from harness.database.parts import file_names, standing_in, standing_in_path
 from harness.database.planted import Planted
 from harness.database.prober import Prober
 from harness.database.prober_base import PASSED
 from harness.database.sightings import Sighting
-from harness.database.variants import bases, others, statement, texts_of
+from harness.database.variants import bases, others, shown, statement, texts_of
 from harness.database.wishes import combined, pairs, wishes
 
 __all__ = ["inserted", "novelties"]
@@ -27,6 +28,7 @@ _MOST = 400
 _MOST_CONFIRMED = 2
 _MOST_TRIED = 8
 _MOST_ELSEWHERE = 4
+_MOST_STATES = 100
 
 
 def novelties(prober: Prober, subject: Subject) -> Iterator[Sighting]:
@@ -118,15 +120,45 @@ def _telling(prober: Prober, subject: Subject, row: dict[str, Any], texts: list[
 def _updates(
     prober: Prober, subject: Subject, row: Planted, actor: Actor, texts: list[str]
 ) -> Iterator[Sighting]:
-    if not prober.expected(subject, actor, row.data)["UPDATE"]:
+    if prober.expected(subject, actor, row.data)["UPDATE"]:
+        if prober.passes(subject, actor, "UPDATE", row.data):
+            yield from _back(prober, subject, row, actor, texts)
+            yield from _become(prober, subject, row, actor, texts)
         return  # what touches a row that is not theirs to change is found elsewhere
-    if not prober.passes(subject, actor, "UPDATE", row.data):
+    if (change := _changeable(prober, subject, row, actor, texts)) is None:
         return
+    with prober.session.altered(statement(row, change)) as rows:
+        if rows:
+            there = Planted(row.relation, *rows[0])
+            for sighting in _become(prober, subject, there, actor, texts):
+                yield replace(sighting, variant=f"with {shown(row, change)}")
+
+
+def _changeable(
+    prober: Prober, subject: Subject, row: Planted, actor: Actor, texts: list[str]
+) -> dict[str, Any] | None:
+    """What makes the row one that the actor may change: an order that is paid, say, is to be sent."""
+    text = " ".join(texts)
+    changes = [{name: wished} for name, wished in wishes(row.relation, row.data, text)]
+    changes = [*changes, *combined(row.relation, row.data, texts)][:_MOST_STATES]
+    rows = [row.data | change for change in changes]
+    may = permitted(prober, subject, actor, ("UPDATE",), rows)["UPDATE"] if rows else []
+    open_ = (
+        c
+        for c, r, yes in zip(changes, rows, may, strict=True)
+        if yes and prober.passes(subject, actor, "UPDATE", r)
+    )
+    return next(open_, None)
+
+
+def _become(
+    prober: Prober, subject: Subject, row: Planted, actor: Actor, texts: list[str]
+) -> Iterator[Sighting]:
+    """The row is given each value that it may not have after an update."""
     granted = {c.name for c in subject.relation.columns_for(actor.role, "UPDATE")}
     changes = [c for c in _changes(prober, subject, row, row.data, actor, texts) if c and set(c) <= granted]
     changes = changes[:_MOST]
     rows = [row.data | change for change in changes]
-    yield from _back(prober, subject, row, actor, texts)
     confirmed = 0
     for place in suspects(prober, subject, actor, "UPDATE", rows, new=True)[:_MOST_TRIED]:
         for sighting in prober.reassign(subject, actor, row, changes[place]):

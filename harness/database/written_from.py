@@ -20,7 +20,7 @@ from harness.database.findings import Found, Gap
 from harness.database.oracle import Subject
 from harness.database.static_functions import MANAGED, own_functions
 
-__all__ = ["beneath", "changed", "concerns", "digests", "unchanged"]
+__all__ = ["beneath", "changed", "concerns", "digests", "functions_in", "unchanged", "view_title"]
 
 _STORAGE = "storage.objects"
 _LENGTH = 12
@@ -37,7 +37,7 @@ def digests(catalogue: Catalogue) -> dict[str, str]:
             found[policy_title(policy, relation)] = _digest(*parts)
     for relation in catalogue.relations:
         if relation.kind in ("v", "m") and _own(relation):
-            found[_view(relation)] = _digest(relation.definition, sorted(relation.options))
+            found[view_title(relation)] = _digest(relation.definition, sorted(relation.options))
     for function in own_functions(catalogue):
         rights = (function.definer, function.owner_bypasses, sorted(function.settings))
         found[f"function {function.title}"] = _digest(*rights, function.body)
@@ -132,13 +132,14 @@ def _of_relation(
         yield from (policy_title(policy, table) for policy in policies)
         called = [function for policy in policies for function in policy.functions]
         if table.kind in ("v", "m"):
-            yield _view(table)
-            called += _named(catalogue, table.definition or "")
+            yield view_title(table)
+            called += functions_in(catalogue, table.definition or "")
         yield from (f"function {function.title}" for function in catalogue.called(called))
         open_ += [other for policy in policies for other in policy.relations]
 
 
-def _named(catalogue: Catalogue, text: str) -> list[int]:
+def functions_in(catalogue: Catalogue, text: str) -> list[int]:
+    """The functions of one's own that a query calls, by their oids."""
     words = set(re.findall(r"\w+(?=\"?\s*\()", text))
     return [function.oid for function in own_functions(catalogue) if function.name in words]
 
@@ -153,7 +154,8 @@ def _own(relation: Relation) -> bool:
     return relation.title == _STORAGE or (relation.schema not in MANAGED and not relation.extension)
 
 
-def _view(relation: Relation) -> str:
+def view_title(relation: Relation) -> str:
+    """What a view is called among the digests."""
     return f"view {relation.title}"
 
 

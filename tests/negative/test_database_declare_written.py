@@ -56,6 +56,40 @@ create policy f on storage.objects for select to authenticated using (
     and (storage.foldername(name))[2] = auth.uid()::text);
 """
 
+ORDERS = """
+create schema app; grant usage on schema app to authenticated;
+create table public.orders (
+    id bigint generated always as identity primary key, seller uuid not null references auth.users,
+    state text not null default 'placed' check (state in ('placed', 'paid', 'sent', 'closed')));
+create table public.sellers (
+    id uuid primary key references auth.users, active boolean not null default true);
+create function app.sells() returns uuid language sql stable security definer set search_path = ''
+    as $$ select id from public.sellers where id = auth.uid() and active $$;
+alter table public.orders enable row level security; alter table public.sellers enable row level security;
+create policy s on public.orders for select to authenticated using (seller = app.sells());
+create policy u on public.orders for update to authenticated using (seller = auth.uid() and state = 'paid')
+    with check (seller = auth.uid() and state = 'sent');
+grant select, update (state) on public.orders to authenticated;
+"""
+
+
+def test_what_only_a_row_in_another_state_may_become(bare: Bare) -> None:
+    """A row as it is planted may not be changed at all; what is paid may be sent, and no more."""
+    text = declared_text(bare(ORDERS))
+    report, said = told(bare(ORDERS), text)
+    assert report.holds, said
+    anything = "alter policy u on public.orders with check (seller = auth.uid());"
+    refuted(bare, ORDERS, text, anything, 'policy "u" on public.orders')
+
+
+def test_the_helper_that_has_changed_is_named_and_not_the_policy_that_calls_it(bare: Bare) -> None:
+    text = declared_text(bare(ORDERS))
+    retired = """create or replace function app.sells() returns uuid
+        language sql stable security definer set search_path = ''
+        as $$ select id from public.sellers where id = auth.uid() $$;"""
+    report, said = told(bare(ORDERS + retired), text)
+    assert {one.object for one in report.found} == {"function app.sells()"}, said
+
 
 def test_a_view_is_held_to_the_query_that_it_was(bare: Bare) -> None:
     """Whose rows those are is the same before and after: what changes is which of them are shown."""
