@@ -16,6 +16,7 @@ import psycopg
 
 from harness.database.catalogue import Catalogue, Column, Relation
 from harness.database.declaration import Declaration, Membership
+from harness.database.mentions import spoken_of
 from harness.database.oracle import Subject, literal
 from harness.database.planted import CannotPlant, Planted, World, as_text
 from harness.database.session import raise_if_lost
@@ -26,6 +27,7 @@ __all__ = ["enrolled", "roles_of"]
 
 _MOST_ROLES = 6
 _MOST_FORMER = 3
+_MOST_RIGHTS = 2
 
 
 @dataclass(frozen=True)
@@ -104,6 +106,8 @@ def _places(
     yield _Place(f"member of {name}", fixed)
     for role in roles[1:]:
         yield _Place(f"{role} in {name}", {membership.role or "": role})
+    for column in _rights(planter, membership, relation):
+        yield _Place(f"{column.name} in {name}", fixed | {column.name: "true"})
     columns = [
         c
         for c in relation.columns
@@ -117,6 +121,21 @@ def _places(
         for index, value in enumerate(_otherwise(relation, column, there)):
             title = f"no longer of {name}: {column.name}" + (f" {index}" if index else "")
             yield _Place(title, strong | {column.name: value}, counts=False)
+
+
+def _rights(planter: Planter, membership: Membership, relation: Relation) -> list[Column]:
+    """Columns that say yes or no of a member, other than whether it is one, where policies ask for them."""
+    policies = planter.catalogue.policies
+    texts = " ".join(f"{p.using} {p.check}" for p in policies)
+    texts += " ".join(f.body for f in planter.catalogue.functions if not f.extension)
+    return [
+        column
+        for column in relation.columns
+        if column.category == "B"
+        and not column.generated
+        and not spoken_of(column.name, membership.where or "")
+        and spoken_of(column.name, texts)
+    ][:_MOST_RIGHTS]
 
 
 def _otherwise(relation: Relation, column: Column, there: Planted) -> list[str | None]:
