@@ -15,6 +15,7 @@ from rich.text import Text
 
 from harness.database.declaration import Declaration
 from harness.database.findings import Found, Gap, Report
+from harness.database.written_from import BLIND
 from harness.db_cli import app
 from harness.errors import ConfigurationError, DeployError, Problem
 from harness.plain import PlainConsole
@@ -91,14 +92,20 @@ def declare(
     schemas: Annotated[
         list[str] | None, typer.Option("--schema", help="An exposed schema; several times.")
     ] = None,
+    seconds: Annotated[
+        float, typer.Option(min=0.0, help="For how long to find out what trying would not notice.")
+    ] = 30.0,
 ) -> None:
-    """Write a first declaration from what the database allows now, for a person to correct."""
+    """Write a first declaration from what the database allows now, for a person to correct.
+
+    Then it leaves out one condition at a time (and undoes it), to see what a check would not notice.
+    """
     from harness.database.declare import declared_text
 
     _readable(dsn)
     try:
         with _progress() as told:
-            text = declared_text(dsn, tuple(schemas or ()), told)
+            text = declared_text(dsn, tuple(schemas or ()), told, seconds)
     except psycopg.OperationalError as error:
         console.print(f"[red]unreachable[/]  {_first_line(error)}", markup=True)
         raise typer.Exit(3) from None
@@ -111,6 +118,11 @@ def declare(
     except OSError as error:
         raise _wrong("--output", f"{output} cannot be written: {error.strerror}") from None
     console.print(f"written: {output}; read it: it says what is allowed, not what is meant")
+    if blind := sum(line.endswith(f" {BLIND}") for line in text.splitlines()):
+        console.print(
+            f"blind: {blind} policies, views and functions have conditions that trying does not tell"
+        )
+        console.print("apart (under written_from); a later change of one of them will be a finding")
 
 
 @app.command()

@@ -40,7 +40,7 @@ from harness.database.variants import tried
 from harness.database.worlds import Planter
 from harness.database.written_from import changed
 
-__all__ = ["Options", "check", "check_connection"]
+__all__ = ["TABLE", "VIEW", "Options", "check", "check_connection", "planted", "read_for"]
 
 
 TABLE = (Prober.table, tried, novelties, constellations, promised)
@@ -76,11 +76,7 @@ def check_connection(
     connection: psycopg.Connection[Any], declaration: Declaration, options: Options
 ) -> Report:
     """The same on an open connection, in one transaction that the caller rolls back."""
-    connection.execute(b"set local statement_timeout = '60s'")  # to read; see _prove
-    connection.execute(b"set local lock_timeout = '2s'")
-    catalogue = read(connection, declaration.callers, declaration.service)
-    path = ", ".join(quoted(name) for name in (*declaration.schemas, "extensions"))
-    connection.execute(f"set local search_path = {path}".encode())  # as the Data API has it
+    catalogue = read_for(connection, declaration)
     report = Report()
     report.found = static.findings(catalogue, declaration)
     known = subjects(catalogue, declaration)
@@ -97,6 +93,16 @@ def check_connection(
     return report
 
 
+def read_for(connection: psycopg.Connection[Any], declaration: Declaration) -> Catalogue:
+    """The catalogue; sets up the open transaction, so that names are found as the Data API finds them."""
+    connection.execute(b"set local statement_timeout = '60s'")  # to read; see planted
+    connection.execute(b"set local lock_timeout = '2s'")
+    catalogue = read(connection, declaration.callers, declaration.service)
+    path = ", ".join(quoted(name) for name in (*declaration.schemas, "extensions"))
+    connection.execute(f"set local search_path = {path}".encode())
+    return catalogue
+
+
 def _prove(
     connection: psycopg.Connection[Any],
     catalogue: Catalogue,
@@ -105,27 +111,10 @@ def _prove(
     report: Report,
     options: Options,
 ) -> None:
-    mark = secrets.token_hex(3)
-    below = list(beneath(catalogue, declaration, known))
-    report.gaps += misplanted(known)
-    report.gaps += untried(catalogue, declaration, known, below)
-    known = [*known, *below]
-    connection.execute(
-        f"set local statement_timeout = {int(max(options.timeout * 2, 5.0) * 1000)}".encode()
-    )
-    connection.execute(b"select set_config('storage.allow_delete_query', 'true', true)")
-    try:
-        planter = Planter(connection, catalogue, mark, declaration=declaration, subjects=known)
-        worlds = _worlds(planter, known, report)
-    except CannotPlant as error:
-        report.gaps.append(Gap("users", str(error), "say `plant:` for the table of users"))
+    prober = planted(connection, catalogue, declaration, known, report, options)
+    if prober is None:
         return
-    connection.execute(f"set local statement_timeout = {int(options.timeout * 1000)}".encode())
-    report.writes = _written(worlds)
-    prober = Prober(Session(connection, declaration), catalogue, declaration, worlds, mark)
-    prober.subjects = known
-    prober.judge = Judge(prober).of
-    known_bad = blamed(prober, _sightings(prober, known, options.told))
+    known_bad = blamed(prober, _sightings(prober, options.told))
     known_bad += unrefuted(prober, static_policies.loose(catalogue, declaration), known_bad + report.found)
     closed = not any(one.proofs and one.rule != "missing-access" for one in known_bad)
     report.found += known_bad
@@ -142,6 +131,41 @@ def _prove(
     report.probes = prober.session.count
 
 
+def planted(
+    connection: psycopg.Connection[Any],
+    catalogue: Catalogue,
+    declaration: Declaration,
+    known: list[Subject],
+    report: Report,
+    options: Options,
+) -> Prober | None:
+    """Whatever tries, with worlds planted in the open transaction; None when there can be no users.
+
+    What keeps something from being tried is added to ``report``.
+    """
+    mark = secrets.token_hex(3)
+    below = list(beneath(catalogue, declaration, known))
+    report.gaps += misplanted(known)
+    report.gaps += untried(catalogue, declaration, known, below)
+    known = [*known, *below]
+    connection.execute(
+        f"set local statement_timeout = {int(max(options.timeout * 2, 5.0) * 1000)}".encode()
+    )
+    connection.execute(b"select set_config('storage.allow_delete_query', 'true', true)")
+    try:
+        planter = Planter(connection, catalogue, mark, declaration=declaration, subjects=known)
+        worlds = _worlds(planter, known, report)
+    except CannotPlant as error:
+        report.gaps.append(Gap("users", str(error), "say `plant:` for the table of users"))
+        return None
+    connection.execute(f"set local statement_timeout = {int(options.timeout * 1000)}".encode())
+    report.writes = _written(worlds)
+    prober = Prober(Session(connection, declaration), catalogue, declaration, worlds, mark)
+    prober.subjects = known
+    prober.judge = Judge(prober).of
+    return prober
+
+
 def _written(worlds: dict[str, World]) -> list[str]:
     """How many rows each table got."""
     rows = [row for world in worlds.values() for row in world.rows.values() if not row.found]
@@ -149,11 +173,11 @@ def _written(worlds: dict[str, World]) -> list[str]:
     return [f"{title}: {count} rows, rolled back" for title, count in sorted(planted.items())]
 
 
-def _sightings(prober: Prober, known: list[Subject], told: Callable[[str], None]) -> list[Sighting]:
+def _sightings(prober: Prober, told: Callable[[str], None]) -> list[Sighting]:
     """What was seen of everything that is tried."""
     sightings: list[Sighting] = []
-    for number, subject in enumerate(known, 1):
-        told(f"{number} of {len(known)}  {subject.title}")
+    for number, subject in enumerate(prober.subjects, 1):
+        told(f"{number} of {len(prober.subjects)}  {subject.title}")
         with _evaluated(prober, subject.title):
             sightings += _tries(prober, subject)
     return sightings

@@ -27,7 +27,8 @@ from harness.database.findings import Report
 from harness.database.hiding import Hidden, hidden
 from harness.database.prober import Prober
 from harness.database.static_functions import MANAGED
-from harness.database.written_from import concerns, digests
+from harness.database.told_apart import told_apart
+from harness.database.written_from import concerns, noted
 from harness.errors import ConfigurationError, Problem
 
 __all__ = ["declared_text"]
@@ -39,15 +40,16 @@ _HEAD = """\
 # Read every rule; take out what nobody should have; docs/database-checks.md describes the keys.
 """
 
-_ORIGIN = """
-# What this was written from. Where something cannot be tried, a change of one of these is a finding.
-"""
-
 
 def declared_text(
-    dsn: str, schemas: tuple[str, ...] = (), told: Callable[[str], None] = lambda _: None
+    dsn: str,
+    schemas: tuple[str, ...] = (),
+    told: Callable[[str], None] = lambda _: None,
+    seconds: float = 0.0,
 ) -> str:
     """The YAML of a declaration that the database behind ``dsn`` keeps; ``told`` hears what is tried now.
+
+    For ``seconds`` at most, conditions are left out to see what trying would not notice (told_apart.py).
 
     Raises:
         psycopg.OperationalError: when it cannot be reached.
@@ -84,7 +86,8 @@ def declared_text(
         learnt: dict[str, Hidden] = {}
         watched(data, lambda prober: learnt.update(hidden(prober)))
         _hide(data, learnt, tried)
-    return _text(data, unsaid(catalogue, base, data)) + _origin(catalogue)
+        apart = told_apart(connection, parse(_text(data)), seconds, told) if seconds else None
+    return _text(data, unsaid(catalogue, base, data)) + noted(catalogue, apart)
 
 
 def _candidates(
@@ -182,13 +185,6 @@ def _text(data: dict[str, Any], more: str = "") -> str:
         + more
         + yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=100_000, default_flow_style=None)
     )
-
-
-def _origin(catalogue: Catalogue) -> str:
-    """The digests of what all this was written from, a line for each."""
-    if not (found := digests(catalogue)):
-        return ""
-    return _ORIGIN + yaml.safe_dump({"written_from": found}, allow_unicode=True, width=100_000)
 
 
 def _declared(catalogue: Catalogue, base: Declaration, valid: Valid) -> dict[str, Any]:

@@ -48,9 +48,12 @@ class Privacy:
     before: list[Any]
 
 
-def functions(prober: Prober) -> Iterator[Found]:
-    """Call every declared function that is to keep to its caller's own, with A's ids, as everybody else."""
-    known = concerned(prober)
+def functions(prober: Prober, only: Function | None = None) -> Iterator[Found]:
+    """Call every declared function that is to keep to its caller's own, with A's ids, as everybody else.
+
+    Or one of them ``only``.
+    """
+    known = [one for one in concerned(prober) if only is None or one[0].oid == only.oid]
     if not known:
         return
     views = [privacy(prober, actor) for actor in _callers(prober)]

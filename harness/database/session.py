@@ -129,6 +129,24 @@ class Session:
         return list(outcome.result[0]) if outcome.result else []
 
     @contextlib.contextmanager
+    def redefined(self, statement: str) -> Iterator[bool]:
+        """Inside the block a definition stands; False when it was refused."""
+        self.connection.execute(b"rollback to savepoint probe; savepoint definition")
+        try:
+            self.connection.execute(statement.encode())
+            done = True
+        except psycopg.Error as error:
+            raise_if_lost(error)
+            self.connection.execute(b"rollback to savepoint definition")
+            done = False
+        self.connection.execute(b"savepoint probe")
+        try:
+            yield done
+        finally:
+            if not self.connection.closed:
+                self.connection.execute(b"rollback to savepoint definition; release savepoint definition")
+
+    @contextlib.contextmanager
     def altered(self, change: str) -> Iterator[list[Any] | None]:
         """Inside the block a change made with full rights stands: its rows; None when it was refused."""
         self.connection.execute(b"rollback to savepoint probe; savepoint variant")

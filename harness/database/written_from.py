@@ -2,7 +2,8 @@
 
 `harness db declare` notes a digest of every policy, function and view. What can be tried is judged by
 trying alone: a policy that is written otherwise and does the same concerns nobody. But of a table that ends
-as "not proven" nothing is known, and a mistake there would be as silent as a correct change.
+as "not proven" nothing is known, and where trying would not notice that a condition is missing (``BLIND``,
+see told_apart.py) it knows too little: a mistake there would be as silent as a correct change.
 """
 
 from __future__ import annotations
@@ -10,8 +11,10 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import Any
+
+import yaml
 
 from harness.database.catalogue import Catalogue, Function, Policy, Relation
 from harness.database.causes import policy_title
@@ -19,10 +22,27 @@ from harness.database.declaration import Declaration
 from harness.database.findings import Found, Gap
 from harness.database.oracle import Subject
 from harness.database.static_functions import MANAGED, own_functions
+from harness.database.weaker import plainly
 
-__all__ = ["beneath", "changed", "concerns", "digests", "functions_in", "unchanged", "view_title"]
+__all__ = [
+    "BLIND",
+    "beneath",
+    "changed",
+    "concerns",
+    "digests",
+    "functions_in",
+    "noted",
+    "unchanged",
+    "view_title",
+]
 
 _STORAGE = "storage.objects"
+_HEAD = """
+# What this was written from. Where something cannot be tried, a change of one of these is a finding. So it
+# is of what is blind: it has conditions that trying does not tell apart.
+"""
+BLIND = "blind"
+"""Stands behind the digest of what has conditions that trying does not tell apart."""
 _LENGTH = 12
 """Hexadecimal digits of a digest: it tells a change from none, and guards against nobody."""
 
@@ -33,11 +53,13 @@ def digests(catalogue: Catalogue) -> dict[str, str]:
     for policy in catalogue.policies:
         relation = catalogue.by_oid.get(policy.relation)
         if relation is not None and _own(relation):
-            parts = (policy.command, policy.permissive, sorted(policy.roles), policy.using, policy.check)
+            clauses = [plainly(text) if text else text for text in (policy.using, policy.check)]
+            parts = (policy.command, policy.permissive, sorted(policy.roles), clauses)
             found[policy_title(policy, relation)] = _digest(*parts)
     for relation in catalogue.relations:
         if relation.kind in ("v", "m") and _own(relation):
-            found[view_title(relation)] = _digest(relation.definition, sorted(relation.options))
+            query = plainly(relation.definition or "")
+            found[view_title(relation)] = _digest(query, sorted(relation.options))
     for function in own_functions(catalogue):
         rights = (function.definer, function.owner_bypasses, sorted(function.settings))
         found[f"function {function.title}"] = _digest(*rights, function.body)
@@ -50,7 +72,7 @@ def unchanged(catalogue: Catalogue, declaration: Declaration, name: str) -> bool
         return None
     if (live := catalogue.memo.get("digests")) is None:
         live = catalogue.memo["digests"] = digests(catalogue)
-    same: bool = live.get(name) == then
+    same: bool = live.get(name) == then.split()[0]
     return same
 
 
@@ -63,6 +85,19 @@ def beneath(
     asked = catalogue.called(policy.functions)
     found = [f for f in asked if unchanged(catalogue, declaration, f"function {f.title}") is False]
     return found[0] if len(found) == 1 else None
+
+
+def noted(catalogue: Catalogue, apart: Collection[str] | None) -> str:
+    """The part of a declaration that says what it was written from, a line for each.
+
+    ``apart`` is what told_apart.py found out; None, where it was not asked.
+    """
+    found = digests(catalogue)
+    if not found:
+        return ""
+    if apart is not None:
+        found = {name: text if name in apart else f"{text} {BLIND}" for name, text in found.items()}
+    return _HEAD + yaml.safe_dump({"written_from": found}, allow_unicode=True, width=100_000)
 
 
 def changed(
@@ -79,38 +114,58 @@ def changed(
     written = declaration.written_from
     if not written:
         return
-    live = digests(catalogue)
+    different = _different({name: text.split()[0] for name, text in written.items()}, digests(catalogue))
     said = {one.object for one in found}
     by_title = {subject.title: subject for subject in known}
     for gap in gaps:
-        for name in sorted(_behind(catalogue, by_title, gap, {**written, **live}) - said):
-            if written.get(name) != live.get(name):
-                said.add(name)
-                yield _found(name, gap, written, live)
+        for name in sorted(_behind(catalogue, by_title, gap, different) - said):
+            said.add(name)
+            yield _found(name, different[name], f"not all of {gap.object} could be tried", gap.object)
+    for name in different:
+        if name not in said and written.get(name, "").endswith(f" {BLIND}"):
+            yield _found(name, different[name], "trying does not tell all of its conditions apart")
 
 
-def _found(name: str, gap: Gap, written: dict[str, str], live: dict[str, str]) -> Found:
-    how = "is new" if name not in written else "is gone" if name not in live else "has changed"
+def _different(written: dict[str, str], live: dict[str, str]) -> dict[str, str]:
+    """What differs, and how; a policy that has only been given another name does not."""
+    gone = {name: written[name] for name in written if name not in live}
+    new = {name: live[name] for name in live if name not in written}
+    renamed = {(_table(name), digest) for name, digest in gone.items()}
+    renamed &= {(_table(name), digest) for name, digest in new.items()}
+    how = {name: "has changed" for name in written if live.get(name, written[name]) != written[name]}
+    for names, told in ((gone, "is gone"), (new, "is new")):
+        how |= {name: told for name, digest in names.items() if (_table(name), digest) not in renamed}
+    return dict(sorted(how.items()))
+
+
+def _table(name: str) -> str:
+    """The table of a policy, as findings call it; of anything else it itself."""
+    return name.rpartition('" on ')[2]
+
+
+def _found(name: str, how: str, why: str, table: str = "") -> Found:
     return Found(
         rule="changed-unproven",
         object=name,
-        what=f"it {how} since the declaration was written, and not all of {gap.object} could be tried",
-        expected="what cannot be tried is as it was when the declaration was written",
-        fix="-- read the change; then make it provable (the reason is said as not proven), or write the"
-        " declaration anew: harness db declare",
-        table=gap.object,
+        what=f"it {how} since the declaration was written, and {why}",
+        expected="what trying cannot judge is as it was when the declaration was written",
+        fix="-- read the change; if it is meant, write the declaration anew: harness db declare",
+        table=table,
     )
 
 
-def _behind(catalogue: Catalogue, by_title: dict[str, Subject], gap: Gap, names: Iterable[str]) -> set[str]:
-    """What decides about what ``gap`` is about, as findings call it; everything, if it is about no such."""
+def _behind(
+    catalogue: Catalogue, by_title: dict[str, Subject], gap: Gap, different: Iterable[str]
+) -> set[str]:
+    """Of what is ``different``, what decides about that which ``gap`` is about; all, if that is no such."""
+    names = set(different)
     subject = by_title.get(gap.object)
     if subject is not None:
-        return set(_of_relation(catalogue, subject.relation, subject.bucket, names))
+        return names & set(_of_relation(catalogue, subject.relation, subject.bucket, names))
     functions = [f for f in own_functions(catalogue) if f"function {f.title}" == gap.object]
     if functions:
-        return {f"function {f.title}" for f in catalogue.called(f.oid for f in functions)}
-    return set(names)
+        return names & {f"function {f.title}" for f in catalogue.called(f.oid for f in functions)}
+    return names
 
 
 def _of_relation(

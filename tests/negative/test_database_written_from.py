@@ -1,4 +1,4 @@
-"""What cannot be tried: a change since the declaration was written is a finding, and only there."""
+"""What trying cannot judge: a change since the declaration was written is a finding, and only there."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from harness.database.check import Options, check_connection
 from harness.database.declaration import Declaration, parse
 from harness.database.declare import declared_text
 from harness.database.findings import Report
-from tests.negative.test_database_proof import told
+from harness.database.told_apart import told_apart
 
 SCHEMA = """
 create schema app; grant usage on schema app to authenticated;
@@ -45,7 +45,7 @@ def after(written: tuple[str, Declaration], change: str) -> Report:
         connection.execute(change.encode())
         report = check_connection(connection, declaration, Options())
         connection.rollback()
-    assert [gap.object for gap in report.gaps] == ["public.notes"], told(report)
+    assert [gap.object for gap in report.gaps] == ["public.notes"], report
     return report
 
 
@@ -85,16 +85,91 @@ def test_a_change_of_what_cannot_be_tried_is_named(
     [
         "alter policy own on public.plans using (auth.uid() = person)",
         "create function app.other() returns int language sql set search_path = '' as 'select 1'",
+        "alter policy own on public.notes rename to theirs",
+        "alter policy own on public.notes using (app.known(code) and (select auth.uid()) = person)",
         "select 1",
     ],
 )
 def test_what_can_be_tried_may_be_written_otherwise(written: tuple[str, Declaration], change: str) -> None:
     report = after(written, change)
-    assert report.found == [], told(report)
+    assert report.found == [], report
 
 
 def test_without_digests_it_is_as_unproven_as_before(written: tuple[str, Declaration]) -> None:
     dsn, declaration = written
     alone = declaration.model_copy(update={"written_from": {}})
     report = after((dsn, alone), "alter policy own on public.notes using (app.known(code))")
-    assert report.found == [], told(report)
+    assert report.found == [], report
+
+
+SPOTS = """
+create table public.boards (
+    id bigint generated always as identity primary key, person uuid not null default auth.uid(),
+    gone boolean not null default false, code text);
+alter table public.boards enable row level security;
+create function app.mine(who uuid) returns boolean language sql stable set search_path = '' as
+    'select who = auth.uid()';
+grant execute on function app.mine to authenticated;
+create policy plain on public.boards for select to authenticated using (app.mine(person) and not gone);
+create policy spot on public.boards for update to authenticated using (
+    person = auth.uid() or person <> auth.uid() and md5(code) like '00000%' and md5(code) like '%00000');
+create view public.own_boards with (security_barrier) as
+    select id, person from public.boards where person = auth.uid();
+grant select, update on public.boards to authenticated; grant select on public.own_boards to authenticated;
+"""
+BOARDS = """
+schemas: [public]
+tables:
+  public.notes: {owner: person, may: [select]}
+  public.plans: {owner: person, may: all}
+  public.boards:
+    rules:
+      - {who: owner, by: person, may: [select], where: not gone}
+      - {who: owner, by: person, may: [update]}
+  public.own_boards: {rights: owner, rules: [{who: own, may: [select]}]}
+"""
+
+
+def test_what_trying_would_not_notice_is_known(bare: Callable[[str], str]) -> None:
+    dsn = bare(SCHEMA + SPOTS)
+    before = "select array_agg(p order by polname, polrelid)::text from pg_policy p"
+    with psycopg.connect(dsn) as connection:
+        was = connection.execute(before).fetchone()
+        apart = told_apart(connection, parse(BOARDS), seconds=60)
+        connection.rollback()
+        assert connection.execute(before).fetchone() == was
+        assert connection.execute("select count(*) from public.boards").fetchone() == (0,)
+    assert apart >= {
+        'policy "own" on public.plans',
+        'policy "plain" on public.boards',
+        "function app.mine(uuid)",
+        "view public.own_boards",
+    }
+    assert not apart & {'policy "spot" on public.boards', 'policy "own" on public.notes'}
+
+
+def test_in_no_time_nothing_is_known(bare: Callable[[str], str]) -> None:
+    with psycopg.connect(bare(SCHEMA + SPOTS)) as connection:
+        assert told_apart(connection, parse(BOARDS), seconds=0) == set()
+        connection.rollback()
+
+
+def test_a_change_of_what_trying_would_not_notice_is_named(bare: Callable[[str], str]) -> None:
+    dsn = bare(SCHEMA + SPOTS)
+    written = parse(declared_text(dsn, seconds=60))
+    blind = {name for name, text in written.written_from.items() if text.endswith(" blind")}
+    assert 'policy "spot" on public.boards' in blind
+    assert 'policy "plain" on public.boards' not in blind
+    with psycopg.connect(dsn) as connection:
+        connection.execute(
+            "alter policy plain on public.boards using ((not gone and app.mine(person)) is true)"
+        )
+        report = check_connection(connection, written, Options())
+        assert report.found == [], report
+        connection.execute(
+            "alter policy spot on public.boards using (person = auth.uid() or md5(code) like '00000%')"
+        )
+        (found,) = check_connection(connection, written, Options()).found
+        connection.rollback()
+    assert (found.rule, found.object) == ("changed-unproven", 'policy "spot" on public.boards')
+    assert "does not tell all of its conditions apart" in found.what

@@ -1,0 +1,129 @@
+"""Conditions left out one at a time: what a person may forget, and nothing that only lets less through."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+
+from harness.database.weaker import of_condition, of_function, of_query, plainly
+
+
+@pytest.mark.parametrize(
+    ("condition", "weaker"),
+    [
+        ("(a = b)", {"true"}),
+        ("true", set()),
+        ("(a and b)", {"a", "b", "true"}),
+        ("(a or b)", {"true"}),
+        ("((a and b) or c)", {"a or c", "b or c", "true"}),
+        ("(a and not (b or c))", {"not (b or c)", "a", "a and not c", "a and not b", "true"}),
+        (
+            "exists (select 1 from t where t.x = y and t.who = me())",
+            {
+                "exists (select 1 from t where t.x = y)",
+                "exists (select 1 from t where t.who = me())",
+                "true",
+            },
+        ),
+        ("exists (select 1 from t where t.x = y)", {"exists (select 1 from t where true)", "true"}),
+        (
+            "not exists (select 1 from t where t.x = y)",
+            {"not exists (select 1 from t where false)", "true"},
+        ),
+        (
+            "x in (select t.x from t join u on u.t = t.id)",
+            {"x in (select t.x from t join u on true)", "true"},
+        ),
+    ],
+)
+def test_a_condition_without_one_of_its_parts(condition: str, weaker: set[str]) -> None:
+    assert {plainly(one) for one in of_condition(condition)} == {plainly(one) for one in weaker}
+
+
+def test_a_query_without_one_of_its_conditions() -> None:
+    view = "select n.id from notes n join members m on m.org = n.org where m.who = me() and not n.gone"
+    assert {plainly(one) for one in of_query(view)} == {
+        plainly(view.replace("m.org = n.org", "true")),
+        plainly(view.replace("m.who = me() and ", "")),
+        plainly(view.replace(" and not n.gone", "")),
+    }
+
+
+def function(body: str, *, language: str = "plpgsql", returns: str = "boolean") -> SimpleNamespace:
+    given = [{"name": "x", "type": "uuid"}] if returns != "trigger" else []
+    return SimpleNamespace(
+        title="app.f(uuid)", body=body, language=language, returns=returns, set=False, inputs=given
+    )
+
+
+def test_a_guard_is_weaker_where_it_raises_less() -> None:
+    body = "begin if a or not b then raise exception 'no' using errcode = 'x'; end if; return new; end"
+    assert list(of_function(function(body, returns="trigger"))) == [
+        (body.replace("a or not b", " NOT b "),),
+        (body.replace("a or not b", " a "),),
+        (body.replace("a or not b", " true "), body.replace("a or not b", " false ")),
+    ]
+
+
+def test_what_a_function_answers_is_weaker_where_it_asks_less() -> None:
+    body = "begin return x = me() and y; end"
+    assert list(of_function(function(body))) == [
+        (body.replace("x = me() and y", " y "),),
+        (body.replace("x = me() and y", " x = me() "),),
+        (body.replace("x = me() and y", " true "), body.replace("x = me() and y", " false ")),
+    ]
+
+
+def test_a_statement_inside_is_weaker_without_a_condition() -> None:
+    body = "begin update t set y = 1 where id = x and who = me(); return true; end"
+    bodies = [" ".join(one.split()) for (one,) in list(of_function(function(body)))[:2]]
+    assert bodies == [
+        "begin UPDATE t SET y = 1 WHERE who = me() ; return true; end",
+        "begin UPDATE t SET y = 1 WHERE id = x ; return true; end",
+    ]
+
+
+@pytest.mark.parametrize(
+    "unreadable",
+    [
+        function("return 1", language="plv8"),
+        function("", language="sql"),
+        function("begin nonsense end"),
+        function("select from from", language="sql"),
+    ],
+)
+def test_what_cannot_be_read_is_said(unreadable: SimpleNamespace) -> None:
+    with pytest.raises(ValueError, match="cannot be read"):
+        list(of_function(unreadable))
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("(a AND b)", "b and a"),
+        ("(who = ( SELECT auth.uid() AS uid))", "who = auth.uid()"),
+        (
+            "(EXISTS ( SELECT 1 FROM t WHERE ((t.a = b) AND t.c)))",
+            "exists (select 1 from t where t.c and t.a = b)",
+        ),
+        ("(who = auth.uid())", "auth.uid() = who"),
+        ("not  readable (", "not readable ("),
+    ],
+)
+def test_what_makes_no_difference_is_written_alike(one: str, other: str) -> None:
+    assert plainly(one) == plainly(other)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("a and b", "a or b"),
+        ("a < b", "b < a"),
+        ("not (a and b)", "not a and b"),
+        ("who = (select auth.uid() from t)", "who = auth.uid()"),
+        ("a in (select x from t)", "a in (select y from t)"),
+    ],
+)
+def test_what_makes_a_difference_is_not(one: str, other: str) -> None:
+    assert plainly(one) != plainly(other)
