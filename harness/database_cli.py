@@ -15,7 +15,6 @@ from rich.text import Text
 
 from harness.database.declaration import Declaration
 from harness.database.findings import Found, Gap, Report
-from harness.database.written_from import BLIND
 from harness.db_cli import app
 from harness.errors import ConfigurationError, DeployError, Problem
 from harness.plain import PlainConsole
@@ -101,6 +100,7 @@ def declare(
     Then it leaves out one condition at a time (and undoes it), to see what a check would not notice.
     """
     from harness.database.declare import declared_text
+    from harness.database.written_from import BLIND
 
     _readable(dsn)
     try:
@@ -120,9 +120,9 @@ def declare(
     console.print(f"written: {output}; read it: it says what is allowed, not what is meant")
     if blind := sum(line.endswith(f" {BLIND}") for line in text.splitlines()):
         console.print(
-            f"blind: {blind} policies, views and functions have conditions that trying does not tell"
+            f"blind: {blind} policies, views and functions (under written_from): trying does not tell"
         )
-        console.print("apart (under written_from); a later change of one of them will be a finding")
+        console.print("all of their conditions apart, so a later change of one will be a finding")
 
 
 @app.command()
