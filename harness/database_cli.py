@@ -120,9 +120,9 @@ def declare(
     console.print(f"written: {output}; read it: it says what is allowed, not what is meant")
     if blind := sum(line.endswith(f" {BLIND}") for line in text.splitlines()):
         console.print(
-            f"blind: {blind} policies, views and functions (under written_from): trying does not tell"
+            f"blind: {blind} policies, views and functions, marked under written_from: trying does"
         )
-        console.print("all of their conditions apart, so a later change of one will be a finding")
+        console.print("not tell all of their conditions apart, so a later change of one will be a finding")
 
 
 @app.command()
