@@ -200,7 +200,7 @@ def _declared(catalogue: Catalogue, base: Declaration, valid: Valid) -> dict[str
     tables = {
         relation.title: _table(catalogue, base, valid, relation)
         for relation in static_relations.exposed(catalogue, base)
-        if not any(catalogue.by_oid[oid].kind == "p" for oid in relation.parents if oid in catalogue.by_oid)
+        if not _under_its_parent(catalogue, base, relation)
     }
     if tables:
         data["tables"] = tables
@@ -226,6 +226,14 @@ def _declared(catalogue: Catalogue, base: Declaration, valid: Valid) -> dict[str
         *static_roles.sequences(catalogue, exact),
     ]
     return {"grants": "wide", **data} if excess else data
+
+
+def _under_its_parent(catalogue: Catalogue, base: Declaration, relation: Relation) -> bool:
+    """A partition, or an heir that nobody reaches: whoever may one day, is held to the parent's rules."""
+    parents = [parent for oid in relation.parents if (parent := catalogue.by_oid.get(oid)) is not None]
+    exposed = any(parent.schema in base.schemas for parent in parents)
+    reached = static_relations.held(relation, catalogue) or catalogue.policies_of(relation)
+    return any(p.kind == "p" for p in parents) or (exposed and relation.rls and not reached)
 
 
 def _settings(catalogue: Catalogue) -> set[str]:

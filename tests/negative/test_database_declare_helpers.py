@@ -219,3 +219,20 @@ def test_companions_and_members_with_a_right_are_somebody(bare: Bare) -> None:
     refuted(bare, schema, text, deleted, 'policy "p" on public.photos')
     everybody = "create or replace view public.fellows as select guest, nick from public.guests;"
     refuted(bare, schema, text, everybody, "public.fellows")
+
+
+def test_an_heir_that_nobody_reaches_is_held_to_its_parents_rules(bare: Bare) -> None:
+    schema = """
+    create table public.items (id bigint, person uuid not null default auth.uid() references auth.users);
+    create table public.rare_items (extra text) inherits (public.items);
+    alter table public.items enable row level security;
+    alter table public.rare_items enable row level security;
+    create policy p on public.items for select to authenticated using (person = auth.uid());
+    grant select on public.items to authenticated;
+    """
+    text = declared_text(bare(schema))
+    opened = "grant select on public.rare_items to authenticated; create policy r on public.rare_items"
+    own = f"{opened} for select to authenticated using (person = auth.uid());"
+    report, said = told(bare(schema + own), text)
+    assert report.holds, said
+    refuted(bare, schema, text, f"{opened} for select using (true);", 'policy "r" on public.rare_items')
