@@ -119,8 +119,8 @@ def declare(
         raise _wrong("--output", f"{output} cannot be written: {error.strerror}") from None
     console.print(f"written: {output}; read it: it says what is allowed, not what is meant")
     if blind := sum(line.endswith(f" {BLIND}") for line in text.splitlines()):
-        console.print(f"blind: {blind} policies, views and functions (marked under written_from): trying does")
-        console.print("not tell all of their conditions apart; a later change of one will be a finding")
+        console.print(f"blind: {blind} policies, views and functions, so marked under written_from: trying")
+        console.print("does not tell all their conditions apart, and a later change will be a finding")
 
 
 @app.command()
