@@ -14,7 +14,7 @@ from harness.database.catalogue import Policy, Relation
 from harness.database.oracle import Actor, Subject, literal, permission
 from harness.database.prober_base import ProberBase
 
-__all__ = ["disputed", "passed", "permitted", "suspects"]
+__all__ = ["disputed", "fulfilled", "passed", "permitted", "suspects"]
 
 _CHUNK = 100
 Rows = Sequence[dict[str, Any]]
@@ -71,15 +71,18 @@ def permitted(
     if actor.role not in roles:
         return {command: [False] * len(rows) for command in commands}
     conditions = [permission(subject, prober.declaration, actor, c, new=new) for c in commands]
-
-    def ask(query: str) -> Answers | None:
-        try:
-            return [list(one) for one in prober.session.inside(actor, query)]
-        except ValueError:
-            return None
-
-    answers = _each(subject.relation, conditions, rows, ask, unknown=True)
+    answers = _each(subject.relation, conditions, rows, _about(prober, actor), unknown=True)
     return dict(zip(commands, answers, strict=True))
+
+
+def fulfilled(
+    prober: ProberBase, relation: Relation, actor: Actor, conditions: list[str], rows: Rows
+) -> list[bool]:
+    """Of each row, whether one of ``conditions`` holds, with full rights; or cannot be told."""
+    if not conditions or not rows:
+        return [False] * len(rows)
+    answers = _each(relation, conditions, rows, _about(prober, actor), unknown=True)
+    return [any(one) for one in zip(*answers, strict=True)]
 
 
 def passed(
@@ -88,6 +91,18 @@ def passed(
     """What one policy says of each row; one that it breaks on counts as refused."""
     condition = (policy.new_rows if new else policy.using) or "true"
     return _each(subject.relation, [condition], rows, _as(prober, actor), unknown=False)[0]
+
+
+def _about(prober: ProberBase, actor: Actor) -> Ask:
+    """With full rights and the claims of ``actor``."""
+
+    def ask(query: str) -> Answers | None:
+        try:
+            return [list(one) for one in prober.session.inside(actor, query)]
+        except ValueError:
+            return None
+
+    return ask
 
 
 def _as(prober: ProberBase, actor: Actor) -> Ask:

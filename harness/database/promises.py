@@ -17,6 +17,7 @@ from typing import Any
 
 from harness.database.declaration import Rule
 from harness.database.findings import Gap
+from harness.database.matrix import fulfilled
 from harness.database.novelties import inserted
 from harness.database.oracle import Actor, Subject, literal, predicate, record
 from harness.database.planted import Planted
@@ -91,23 +92,10 @@ class _Search:
 
     def satisfied(self, actor: Actor, row: dict[str, Any]) -> list[tuple[int, str]]:
         """What of ``open`` ``actor`` may do with ``row``: it is no longer open."""
-        declaration, relation = self.prober.declaration, self.subject.relation
-        commands = {command for _, command in self.open}
-        mine: list[tuple[int, str]] = [
-            (i, c)
-            for i, rule in enumerate(self.subject.rules)
-            for c in rule.may
-            if c in commands and actor.role in declaration.roles_of(rule)
-        ]
-        if not set(mine) & set(self.open):
+        mine, tests = self._asked(actor)
+        if not mine:
             return []
-        tests = [
-            " and ".join(
-                f"({predicate(self.subject, self.subject.rules[i], declaration, actor, new=new)})"
-                for new in ((False, True) if c == "update" and self.stays else (c == "insert",))
-            )
-            for i, c in mine
-        ]
+        relation = self.subject.relation
         columns = ", ".join(f"coalesce(({test}), false)" for test in tests)
         answers = self.prober.session.inside(actor, f"select {columns} from {record(relation, row)}")
         true: list[tuple[int, str]] = [key for key, yes in zip(mine, answers, strict=True) if yes]
@@ -116,6 +104,26 @@ class _Search:
         for key in closed:
             del self.open[key]
         return closed
+
+    def _asked(self, actor: Actor) -> tuple[list[tuple[int, str]], list[str]]:
+        """What may be open to ``actor``, and the condition of each; nothing, when none of it is."""
+        declaration = self.prober.declaration
+        commands = {command for _, command in self.open}
+        mine: list[tuple[int, str]] = [
+            (i, c)
+            for i, rule in enumerate(self.subject.rules)
+            for c in rule.may
+            if c in commands and actor.role in declaration.roles_of(rule)
+        ]
+        if not set(mine) & set(self.open):
+            return [], []
+        return mine, [
+            " and ".join(
+                f"({predicate(self.subject, self.subject.rules[i], declaration, actor, new=new)})"
+                for new in ((False, True) if c == "update" and self.stays else (c == "insert",))
+            )
+            for i, c in mine
+        ]
 
     @property
     def text(self) -> str:
@@ -169,9 +177,17 @@ class _Search:
 
     def _each(self, changes: list[dict[str, Any]]) -> Iterator[Sighting]:
         """A's row with each of ``changes``, as everybody."""
-        for change, actor in itertools.product(changes, self.actors):
+        made = [self.row.data | change for change in changes]
+        relation = self.subject.relation
+        likely = [  # most rows are nothing to anybody: one query tells
+            fulfilled(self.prober, relation, actor, self._asked(actor)[1], made) for actor in self.actors
+        ]
+        tried = itertools.product(enumerate(changes), zip(self.actors, likely, strict=True))
+        for (place, change), (actor, promising) in tried:
             if not self.open:
                 return
+            if not promising[place]:
+                continue
             try:
                 closed = self.satisfied(actor, self.row.data | change)
             except ValueError:  # no value for such a condition
