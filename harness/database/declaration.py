@@ -143,6 +143,8 @@ class FunctionRule(Strict):
     anything: it is meant to be public."""
     unlocked_by: tuple[str, ...] = ()
     """Secrets that open another's row to whoever has one: schema.table.column of a token."""
+    adds: tuple[str, ...] = ()
+    """Tables in which it puts rows among those of another's group: a form that anybody may send."""
     shown_when: dict[str, str | bool | int | None] = Field(default_factory=dict)
     """Of what reads with its owner's rights: values (by schema.table.column) with which a row is shown."""
     hidden_when: dict[str, tuple[str | bool | int | None, ...]] = Field(default_factory=dict)

@@ -8,16 +8,17 @@ contradicts the declaration.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import psycopg
 import yaml
 
 from harness.database import static_grants, static_relations, static_roles
-from harness.database.catalogue import COMMANDS, Catalogue, Function, Relation, read
+from harness.database.catalogue import COMMANDS, Catalogue, Relation, read
 from harness.database.check import Options, check_connection
 from harness.database.declaration import Declaration, parse
+from harness.database.declare_functions import opened
 from harness.database.declare_groups import memberships_of, users_of
 from harness.database.declare_members import narrower_buckets, narrower_tables
 from harness.database.declare_rules import Valid, rules_of
@@ -33,8 +34,6 @@ from harness.errors import ConfigurationError, Problem
 
 __all__ = ["declared_text"]
 
-_STEPS = 4
-"""How many things may open a function: each costs a check of the whole database."""
 _HEAD = """\
 # Written by `harness db declare` from what the database allows: it says what is, not what is meant.
 # Read every rule; take out what nobody should have; docs/database-checks.md describes the keys.
@@ -79,9 +78,9 @@ def declared_text(
             return watched(attempted, lambda _: None)
 
         candidates = _candidates(catalogue, base, valid, data)
-        settle(data, candidates, tried, _open(catalogue, data, tried))
+        settle(data, candidates, tried, opened(catalogue, data, tried))
         if data.get("functions"):
-            _open(catalogue, data, tried)  # whom a membership lets in is known only now
+            opened(catalogue, data, tried)  # whom a membership lets in is known only now
         named_columns(base, catalogue, data)
         learnt: dict[str, Hidden] = {}
         watched(data, lambda prober: learnt.update(hidden(prober)))
@@ -115,55 +114,6 @@ def _candidates(
         if entry != data["buckets"][bucket]:
             found.setdefault(("buckets", bucket), []).append(entry)
     return found
-
-
-def _open(catalogue: Catalogue, data: dict[str, Any], tried: Try) -> Report:
-    """Say of functions that give rows away to whom they do: found out by trying, the fewest first.
-
-    Returns what is said of the database in the end.
-    """
-    functions = {f"function {f.title}": f for f in catalogue.functions}
-    report = tried(data)
-    for step in range(_STEPS):
-        leaking = [f.object for f in report.found if f.rule == "function-leaks"]
-        if not leaking:
-            break
-        for name in leaking:
-            if entry := data.get("functions", {}).get(functions[name].title):
-                for key in ("reveals", "unlocked_by"):
-                    entry.pop(key, None)
-                entry |= list(_opened(catalogue, functions[name]))[step]
-        report = tried(data)
-    return report
-
-
-def _opened(catalogue: Catalogue, function: Function) -> Iterator[dict[str, Any]]:
-    """What opens a function: a group, a secret that it asks for, either, or nothing."""
-    secrets = list(dict.fromkeys(_secrets(catalogue, function)))
-    yield {"reveals": "group"}
-    yield {"unlocked_by": secrets} if secrets else {"reveals": "group"}
-    yield {"unlocked_by": secrets, "reveals": "group"} if secrets else {"reveals": "anything"}
-    yield {"reveals": "anything"}
-
-
-def _secrets(catalogue: Catalogue, function: Function) -> Iterator[str]:
-    """Columns that a function compares with what it is given, and that are no reference to other rows."""
-    for relation in catalogue.relations:
-        if not relation.table or relation.title not in function.body:
-            continue
-        linked = {name for c in relation.constraints if c.kind == "f" for name in c.columns}
-        yield from (
-            f"{relation.title}.{column.name}"
-            for column in relation.columns
-            for given in function.inputs
-            if given["name"]
-            and column.name not in linked
-            and re.search(
-                rf"\b{re.escape(column.name)}\s*=\s*(?:{re.escape(function.name)}\.)?"
-                rf"{re.escape(given['name'])}\b",
-                function.body,
-            )
-        )
 
 
 def _hide(data: dict[str, Any], learnt: dict[str, Hidden], tried: Try) -> None:

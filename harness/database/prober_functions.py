@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,6 +12,7 @@ from harness.database.arguments import arguments
 from harness.database.catalogue import Function, Relation
 from harness.database.declaration import FunctionRule
 from harness.database.findings import Found, Gap
+from harness.database.group_rows import counted
 from harness.database.mentions import tables_in
 from harness.database.oracle import Actor, literal
 from harness.database.planted import Planted
@@ -46,6 +47,18 @@ class Privacy:
     watch: str
     """A query whose one row changes when something does that the caller may not change."""
     before: list[Any]
+    groups: int = 0
+    """How many of the values come first that count the rows of groups of A's."""
+
+    def counting(self, prober: Prober, adds: Sequence[str]) -> Privacy:
+        """The same, with the rows of A's groups in which none may appear but in ``adds``."""
+        if self.actor.name.startswith(_MEMBER):
+            return self  # what a function adds to their own group is its own affair
+        counts = list(counted(prober, self.actor, adds))
+        watch = self.watch.replace("select ", f"select {''.join(f'{one}, ' for one in counts)}", 1)
+        return replace(
+            self, watch=watch, before=prober.session.inside(self.actor, watch), groups=len(counts)
+        )
 
 
 def functions(prober: Prober, only: Function | None = None) -> Iterator[Found]:
@@ -56,10 +69,12 @@ def functions(prober: Prober, only: Function | None = None) -> Iterator[Found]:
     known = [one for one in concerned(prober) if only is None or one[0].oid == only.oid]
     if not known:
         return
-    views = [privacy(prober, actor) for actor in _callers(prober)]
+    plain = [privacy(prober, actor) for actor in _callers(prober)]
+    counting = [view.counting(prober, ()) for view in plain]
     for function, rule in known:
         secret = secrets_of(prober, rule)
-        for view in views:
+        views = [view.counting(prober, rule.adds) for view in plain] if rule.adds else counting
+        for view in views if function.definer else plain:
             if rule.reveals == "group" and view.actor.name.startswith(_MEMBER):
                 continue
             if view.actor.role in function.executors:
@@ -260,8 +275,10 @@ def gave(outcome: Outcome, view: Privacy, given: list[str]) -> str:
     *now, power = outcome.seen[0]
     *then, weakness = view.before
     gained = _roles(power) - _roles(weakness)
-    if list(now) != list(then):
+    if list(now)[view.groups :] != list(then)[view.groups :]:
         return "it changed rows of user A"
+    if list(now) != list(then):
+        return "it put rows among those of a group of user A, or took some away"
     return f"it made its caller {', '.join(sorted(gained))} in a group of user A" if gained else ""
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from harness.database.catalogue import Catalogue, Relation
 from harness.database.rewrites import rewrite_title, rules_of
 
-__all__ = ["Writer", "reached", "writers"]
+__all__ = ["Writer", "names_written", "reached", "writers"]
 
 _WRITES = re.compile(
     r"\b(update|delete\s+from|insert\s+into|merge\s+into)\s+(?:only\s+)?((?:\"[^\"]+\"|[\w$]+)(?:\s*\.\s*(?:\"[^\"]+\"|[\w$]+))*)",
@@ -46,17 +46,20 @@ def writers(catalogue: Catalogue, relation: Relation) -> list[Writer]:
 def _writers(catalogue: Catalogue, relation: Relation) -> Iterator[Writer]:
     for rule in rules_of(catalogue, relation):
         yield Writer(
-            rewrite_title(rule, relation), _names(rule.definition.partition(" DO ")[2]), open=False
+            rewrite_title(rule, relation), names_written(rule.definition.partition(" DO ")[2]), open=False
         )
     for oid in dict.fromkeys(t["function"] for t in catalogue.triggers_of(relation)):
         called = catalogue.called([oid])
         text = "\n".join(function.body for function in called)
         closed = any(f.language not in ("sql", "plpgsql") for f in called) or bool(_DYNAMIC.search(text))
         if called:
-            yield Writer(f"function {catalogue.function_by_oid[oid].title}", _names(text), open=closed)
+            yield Writer(
+                f"function {catalogue.function_by_oid[oid].title}", names_written(text), open=closed
+            )
 
 
-def _names(text: str) -> frozenset[tuple[str, str]]:
+def names_written(text: str) -> frozenset[tuple[str, str]]:
+    """What a text writes, by its name, and the verb that it does it with: insert, update, delete, merge."""
     found = ((verb, name) for verb, name in _WRITES.findall(text))
     return frozenset(
         (verb.split()[0].lower(), re.split(r"\s*\.\s*", name)[-1].strip('"')) for verb, name in found

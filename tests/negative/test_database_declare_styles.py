@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import yaml
+
 from harness.database.declare import declared_text
 from tests.negative.test_database_declare import refuted, rules
 from tests.negative.test_database_proof import told
@@ -147,3 +149,31 @@ def test_who_may_be_the_first_may_be_nothing_else(bare: Bare) -> None:
     for loose in ("person is not null and role = 'chair'", "person = auth.uid()"):
         mistake = f"alter policy f on public.seats with check ({loose} and not public.taken(club));"
         refuted(bare, schema, text, mistake, 'policy "f" on public.seats')
+
+
+NOTES = """
+create function public.note_down(there uuid, what text) returns void language plpgsql security definer
+    set search_path = '' as $$
+    begin
+        if not public.works_at(there) then raise exception 'not yours'; end if;
+        insert into public.herds (barn, note) values (there, what);
+    end $$;
+create function public.send_in(there uuid, what text) returns void language sql security definer
+    set search_path = '' as $$ insert into public.herds (barn, note) values (there, what) $$;
+grant execute on function public.note_down, public.send_in to authenticated;
+create policy m on public.herds for select to authenticated using (public.works_at(barn));
+"""
+
+
+def test_a_function_puts_nothing_among_the_rows_of_another_group(bare: Bare) -> None:
+    schema = KEEPERS + NOTES
+    text = declared_text(bare(schema))
+    functions = yaml.safe_load(text)["functions"]
+    assert functions["public.send_in(uuid, text)"]["adds"] == ["public.herds"]
+    assert set(functions["public.note_down(uuid, text)"]) == {"callers"}
+    report, said = told(bare(schema), text)
+    assert report.holds, said
+    open_ = """create or replace function public.note_down(there uuid, what text) returns void language sql
+        security definer set search_path = '' as $$
+        insert into public.herds (barn, note) values (there, what) $$;"""
+    refuted(bare, schema, text, open_, "function public.note_down(")
