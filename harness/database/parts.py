@@ -14,6 +14,7 @@ from harness.database.synthesise import constants
 
 __all__ = ["claims", "file_names", "groups", "of", "standing_in", "standing_in_path"]
 
+_MAIL = re.compile(r"(^|_)e?mail(_address)?$")
 _FOLDERS = ("shared", "public", "private", "common", "tmp", "uploads")
 _CLAIMS: dict[str, tuple[Any, ...]] = {
     "aal": ("aal1", "aal2"),
@@ -65,6 +66,8 @@ def standing_in(prober: ProberBase, row: Planted, actor: Actor) -> Iterator[dict
                 yield {column.name: theirs[target]}
         elif _is_user(prober, row, column, target):
             yield {column.name: actor.user}
+        elif column.category == "S" and _MAIL.search(column.name) and actor.claims.get("email"):
+            yield {column.name: actor.claims["email"]}
 
 
 def _target(prober: ProberBase, relation: Relation, column: Column) -> int | None:

@@ -13,6 +13,7 @@ from typing import Any
 
 from harness.database import values
 from harness.database.catalogue import COMMANDS
+from harness.database.defaults import as_made
 from harness.database.oracle import Actor, Subject, literal
 from harness.database.planted import Planted
 from harness.database.prober_base import LARGE, PASSED
@@ -117,7 +118,8 @@ class Prober(ProberMoves):
         seen: set[str] = set()
         for row in self._forged(subject, actor):
             outcome, statement = self.insert(subject, actor, row)
-            made = outcome.seen[0][0] if outcome.seen and outcome.seen[0][0] else row
+            there = outcome.seen[0][0] if outcome.seen else None
+            made = there or as_made(self.session, actor, subject.relation, row)
             joined = outcome.seen and self.power(actor) != outcome.seen[0][1]
             if joined and not self._seat(subject, actor, made):
                 saw = f"and became a member of the group of A ({outcome.seen[0][1]})"

@@ -100,11 +100,13 @@ def _in_states(prober: Prober, function: Function, secret: set[str]) -> Iterator
     """Called by B while A's rows are what the function asks for: one in the bin, one that is locked."""
     body = " ".join(" ".join(f.body for f in prober.catalogue.called([function.oid])).split())
     tables = tables_in(prober.catalogue, body) - {prober.declaration.users or ""}
-    tables -= {membership.table for membership in prober.declaration.memberships.values()}
+    members = {membership.table for membership in prober.declaration.memberships.values()}
+    known = [row for row in prober.worlds["A"].rows.values() if row.relation.title in tables]
+    known.sort(key=lambda row: row.relation.title in members)  # an invitation is one of these
     states = (
         (planted, {name: wished})
-        for planted in prober.worlds["A"].rows.values()
-        if planted.relation.title in tables and not planted.found
+        for planted in known
+        if not planted.found
         for name, wished in wishes(planted.relation, planted.data, body)
     )
     for planted, change in itertools.islice(states, _MOST_STATES):

@@ -227,3 +227,45 @@ def test_what_hides_rows_from_whoever_asks_is_declared(bare: Bare) -> None:
     assert report.holds, said
     for mistake, named in SHOWN_AGAIN.items():
         refuted(bare, SHARES, text, mistake, named)
+
+
+INVITED = """
+create table public.crews (id uuid primary key default gen_random_uuid());
+create table public.hands (id uuid primary key default gen_random_uuid(),
+    crew uuid not null references public.crews, person uuid not null references auth.users,
+    state text not null default 'in' check (state in ('asked', 'in')), unique (crew, person));
+create table public.letters (id bigint generated always as identity primary key,
+    sender uuid not null default auth.uid() references auth.users, email text not null,
+    until timestamptz not null default now() + interval '1 day');
+create table public.seats (person uuid references auth.users, crew uuid references public.crews,
+    tier text not null default 'free' check (tier in ('free', 'paid')), primary key (person, crew));
+create function public.accept(asked uuid) returns void language sql security definer set search_path = ''
+    as $$ update public.hands set state = 'in'
+    where id = asked and person = auth.uid() and state = 'asked' $$;
+alter table public.crews enable row level security; alter table public.hands enable row level security;
+alter table public.letters enable row level security; alter table public.seats enable row level security;
+create policy h on public.hands for select to authenticated using (person = auth.uid());
+create policy s on public.letters for select to authenticated using (sender = auth.uid());
+create policy r on public.letters for select to authenticated using (
+    email = (auth.jwt() ->> 'email') and until > now());
+create policy f on public.seats for select to authenticated using (person = auth.uid());
+create policy i on public.seats for insert to authenticated with check (
+    person = auth.uid() and tier = 'free');
+create policy p on public.crews for select to authenticated using (exists (
+    select from public.seats m where m.crew = crews.id and m.person = auth.uid() and m.tier = 'paid'));
+grant select on public.crews, public.hands, public.letters, public.seats to authenticated;
+grant insert (person, crew) on public.seats to authenticated;
+"""
+
+
+def test_invitations_by_mail_and_seats_of_a_default_tier(bare: Bare) -> None:
+    """What a caller may not fill has its default; letters are somebody else's by their address."""
+    text = declared_text(bare(INVITED))
+    report, said = told(bare(INVITED), text)
+    assert report.holds, said
+    late = "alter policy r on public.letters using (email = (auth.jwt() ->> 'email'));"
+    refuted(bare, INVITED, text, late, 'foreign-read policy "r" on public.letters')
+    anybody = """create or replace function public.accept(asked uuid) returns void language sql
+        security definer set search_path = '' as $$ update public.hands
+        set state = 'in', person = auth.uid() where id = asked and state = 'asked' $$;"""
+    refuted(bare, INVITED, text, anybody, "function-leaks function public.accept(uuid)")
