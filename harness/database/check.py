@@ -224,7 +224,12 @@ def _worlds(planter: Planter, known: list[Subject], report: Report) -> dict[str,
         report.gaps += (gap for gap in planter.surroundings(world) if gap not in report.gaps)
     for mate in enrolled(planter, worlds["A"], known):
         if isinstance(mate, CannotPlant):
-            report.gaps.append(Gap("memberships", f"no further member can be made: {mate}"))
+            gap = Gap(
+                "memberships",
+                f"no further member can be made: {mate}",
+                "say `plant:` for what keeps others out: the group's plan, say",
+            )
+            report.gaps += [gap] if gap not in report.gaps else []
         else:
             worlds[mate.actor.name] = mate
     gone = [(w, key) for name, w in worlds.items() for key in planter.refresh(w) if name in "AB"]

@@ -19,7 +19,7 @@ from harness.database.catalogue import COMMANDS, Catalogue, Relation, read
 from harness.database.check import Options, check_connection
 from harness.database.declaration import Declaration, parse
 from harness.database.declare_functions import opened
-from harness.database.declare_groups import memberships_of, users_of
+from harness.database.declare_groups import crowded, memberships_of, users_of
 from harness.database.declare_members import narrower_buckets, narrower_tables
 from harness.database.declare_rules import Valid, rules_of
 from harness.database.declare_tried import Part, Try, evaluable, settle
@@ -77,8 +77,10 @@ def declared_text(
         def tried(attempted: dict[str, Any]) -> Report:
             return watched(attempted, lambda _: None)
 
-        candidates = _candidates(catalogue, base, valid, data)
-        settle(data, candidates, tried, opened(catalogue, data, tried))
+        said = opened(catalogue, data, tried)
+        for name in crowded(catalogue, data, said):
+            del data["memberships"][name]
+        settle(data, _candidates(catalogue, base, valid, data), tried, said)
         if data.get("functions"):
             opened(catalogue, data, tried)  # whom a membership lets in is known only now
         named_columns(base, catalogue, data)

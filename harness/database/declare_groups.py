@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from typing import Any
 
 from harness.database.catalogue import Catalogue, Column, Relation
 from harness.database.declaration import Declaration
+from harness.database.findings import Report
 from harness.database.mates import possible
 from harness.database.static_functions import MANAGED
 
-__all__ = ["memberships_of", "users_of"]
+__all__ = ["crowded", "memberships_of", "users_of"]
 
 _PERSON = re.compile(r"(^|_)(user|member|person|profile|participant)(_?id)?$", re.I)
 
@@ -57,6 +59,21 @@ def memberships_of(catalogue: Catalogue, base: Declaration) -> Iterator[tuple[st
             if role := _role(catalogue, relation, set(key)):
                 found["role"] = role
             yield relation.name, found
+
+
+def crowded(catalogue: Catalogue, data: dict[str, Any], report: Report) -> list[str]:
+    """Memberships with one group for each user to which nobody could be added: a plan is full, say.
+
+    What policies ask about them can be tried without further members, who would all end as not proven.
+    """
+    said = [gap.reason for gap in report.gaps if gap.object == "memberships"]
+    found = []
+    for name, described in data.get("memberships", {}).items():
+        relation = catalogue.by_title[described["table"]]
+        keys = [c.columns for c in relation.constraints if c.kind in ("p", "u")]
+        if [described["user"]] in keys and any(f"{relation.title}: " in reason for reason in said):
+            found.append(name)
+    return found
 
 
 def _texts(catalogue: Catalogue) -> str:

@@ -177,3 +177,20 @@ def test_a_function_puts_nothing_among_the_rows_of_another_group(bare: Bare) -> 
         security definer set search_path = '' as $$
         insert into public.herds (barn, note) values (there, what) $$;"""
     refuted(bare, schema, text, open_, "function public.note_down(")
+
+
+def test_a_group_that_is_full_is_no_membership_to_try(bare: Bare) -> None:
+    """One more member for each role would be refused: all of that would end as not proven."""
+    full = """
+    create function public.full_up() returns trigger language plpgsql security definer
+        set search_path = '' as $$
+        begin
+            if exists (select from public.keepers where barn = new.barn) then raise exception 'full'; end if;
+            return new;
+        end $$;
+    create trigger full_up before insert on public.keepers for each row execute function public.full_up();
+    """
+    text = declared_text(bare(KEEPERS + full))
+    assert "keepers" not in yaml.safe_load(text).get("memberships", {})
+    report, said = told(bare(KEEPERS + full), text)
+    assert report.holds, said
