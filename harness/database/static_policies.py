@@ -60,8 +60,12 @@ def _policy(
             if subject.bucket and f"'{subject.bucket}'" not in text and "bucket_id" in text:
                 continue
             # a helper function's name says nothing of what it asks
-            asked = (text, written_out(catalogue, relation, text, lambda _, query, given: given(query)))
-            if not any(binds(each, relation, rules, subject.rules) for each in asked):
+            if not binds(text, relation, rules, subject.rules) and not binds(
+                written_out(catalogue, relation, text, lambda _, query, given: given(query)),
+                relation,
+                rules,
+                subject.rules,
+            ):
                 kind = (
                     "owner-reassigned"
                     if command == "UPDATE" and clause == "with check"
