@@ -11,6 +11,7 @@ from typing import Any
 from harness.database.catalogue import Function
 from harness.database.mates import possible
 from harness.database.oracle import Actor, literal
+from harness.database.parts import groups
 from harness.database.prober_base import ProberBase
 from harness.database.prober_views import marks
 from harness.database.synthesise import unique_columns
@@ -19,6 +20,8 @@ __all__ = ["argument_values", "arguments"]
 
 _MOST = 60
 _NUMBERS = ("bigint", "integer", "smallint", "numeric", "real", "double precision")
+_UUID = 36
+"""Signs of one."""
 _DATES = ("1990-01-01", "2100-01-01")
 
 
@@ -71,9 +74,12 @@ def _pool(
     ids = _ids(prober, secret)
     # beside an id, a text is more likely a role than a name
     roles = _roles(prober) if any(i["type"] == "uuid" for i in function.inputs) else []
+    own: list[str] = [actor.user] if actor.user else []
+    own += list(map(str, groups(prober, actor).values()))  # where another's row would be moved to
+    numbers = [one for one in own if one.isdigit()]
     made: dict[str, list[str | None]] = {
-        "number": [*_numbers(prober), "1", "-1", "100"],
-        "uuid": [*ids[:2], *([actor.user] if actor.user else ()), *ids[2:], None],
+        "number": [*_numbers(prober), *numbers, "1", "-1", "100"],
+        "uuid": [*ids[:2], *(one for one in own if len(one) == _UUID), *ids[2:], None],
         "document": [*_documents(prober, function), "{}"],
         "S": [*roles, *_texts(prober, secret), *ids[:4], "%", "", "a"],
         "A": [*_lists_of(prober, actor, ids if kind == "uuid[]" else _texts(prober, secret)), "{}", None],

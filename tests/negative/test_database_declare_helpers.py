@@ -132,8 +132,11 @@ create function public.total(asked uuid) returns bigint language plpgsql stable 
     set search_path = '' as $$ begin
     if not app.plays(asked) then return null; end if;
     return (select sum(g.score) from public.games g where g.club = asked); end $$;
+create function public.move(game bigint, into_ uuid) returns void language sql security definer
+    set search_path = '' as $$ update public.games g set club = into_
+    where g.id = game and app.plays(g.club) and app.plays(into_) $$;
 revoke execute on all functions in schema app, public from public;
-grant execute on function app.plays, public.total to authenticated;
+grant execute on function app.plays, public.total, public.move to authenticated;
 alter table public.clubs enable row level security; alter table public.people enable row level security;
 alter table public.members enable row level security; alter table public.games enable row level security;
 alter table public.log enable row level security;
@@ -156,6 +159,10 @@ def test_a_function_for_the_members_of_a_group_is_declared_as_one(bare: Bare) ->
         security definer set search_path = '' as $$
         select sum(g.score) from public.games g where g.club = asked $$;"""
     refuted(bare, PROFILES, text, unchecked, "function-leaks function public.total(uuid)")
+    stolen = """create or replace function public.move(game bigint, into_ uuid) returns void language sql
+        security definer set search_path = '' as $$
+        update public.games g set club = into_ where g.id = game and app.plays(into_) $$;"""
+    refuted(bare, PROFILES, text, stolen, "function-leaks function public.move(bigint, uuid)")
 
 
 def test_users_may_be_in_a_table_of_ones_own(bare: Bare) -> None:
