@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import json
 import re
@@ -16,9 +17,10 @@ from harness.database.prober_base import ProberBase
 from harness.database.prober_views import marks
 from harness.database.synthesise import unique_columns
 
-__all__ = ["argument_values", "arguments"]
+__all__ = ["argument_values", "arguments", "own_arguments"]
 
 _MOST = 60
+_MOST_OWN = 6
 _NUMBERS = ("bigint", "integer", "smallint", "numeric", "real", "double precision")
 _UUID = 36
 """Signs of one."""
@@ -31,6 +33,16 @@ def arguments(
     """Argument lists, as SQL; none holds one of A's secrets."""
     for way in argument_values(prober, function, actor, secret):
         yield [_sql(value, given) for given, value in way]
+
+
+def own_arguments(prober: ProberBase, function: Function, actor: Actor) -> Iterator[list[str]]:
+    """Argument lists about what is the actor's own: the answer may hold more than that."""
+    world = next((w for w in prober.worlds.values() if w.actor.name == actor.name), None)
+    if world is None or world is prober.worlds["A"]:
+        return
+    theirs = copy.copy(prober)
+    theirs.worlds = {**prober.worlds, "A": world}
+    yield from itertools.islice(arguments(theirs, function, actor, set()), _MOST_OWN)
 
 
 def argument_values(

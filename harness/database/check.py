@@ -21,6 +21,7 @@ from harness.database.constellations import constellations
 from harness.database.copies import copies
 from harness.database.declaration import Declaration
 from harness.database.findings import Found, Gap, Report, merged
+from harness.database.former import surpassed
 from harness.database.hiding import forgotten
 from harness.database.mates import enrolled
 from harness.database.novelties import novelties
@@ -120,7 +121,10 @@ def _prove(
     report.found += known_bad
     options.told("functions and triggers")
     with _evaluated(prober, "functions"):
-        report.found += at_fault(catalogue, functions(prober), known_bad, closed=closed)
+        leaking = list(at_fault(catalogue, functions(prober), known_bad, closed=closed))
+        named = {one.object for one in leaking}
+        report.found += leaking
+        report.found += (one for one in surpassed(prober) if one.object not in named)
     if closed:
         with _evaluated(prober, "triggers"):
             report.found += forgotten(prober)

@@ -145,6 +145,8 @@ class FunctionRule(Strict):
     """Secrets that open another's row to whoever has one: schema.table.column of a token."""
     adds: tuple[str, ...] = ()
     """Tables in which it puts rows among those of another's group: a form that anybody may send."""
+    was: str = ""
+    """Its definition, when the declaration was written: whoever gets or changes more is a finding."""
     shown_when: dict[str, str | bool | int | None] = Field(default_factory=dict)
     """Of what reads with its owner's rights: values (by schema.table.column) with which a row is shown."""
     hidden_when: dict[str, tuple[str | bool | int | None, ...]] = Field(default_factory=dict)

@@ -87,6 +87,7 @@ def declared_text(
         learnt: dict[str, Hidden] = {}
         watched(data, lambda prober: learnt.update(hidden(prober)))
         _hide(data, learnt, tried)
+        _defined(connection, catalogue, data)
         apart = told_apart(connection, parse(_text(data)), seconds, told) if seconds else None
     return _text(data, unsaid(catalogue, base, data)) + noted(catalogue, apart)
 
@@ -129,6 +130,16 @@ def _hide(data: dict[str, Any], learnt: dict[str, Hidden], tried: Try) -> None:
         if found & {title, f"function {title}"}:
             for key in keys:
                 entry.pop(key)
+
+
+def _defined(connection: psycopg.Connection[Any], catalogue: Catalogue, data: dict[str, Any]) -> None:
+    """Note what functions with their owner's rights are: nothing else says what they are to ask."""
+    for function in catalogue.functions:
+        entry = data.get("functions", {}).get(function.title)
+        if entry is not None and function.definer and function.kind == "f":
+            row = connection.execute("select pg_get_functiondef(%s)", [function.oid]).fetchone()
+            entry["was"] = row[0] if row else ""
+    connection.rollback()
 
 
 def _text(data: dict[str, Any], more: str = "") -> str:

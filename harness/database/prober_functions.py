@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from harness.database.arguments import arguments
+from harness.database.arguments import arguments, own_arguments
 from harness.database.catalogue import Function, Relation
 from harness.database.declaration import FunctionRule
 from harness.database.findings import Found, Gap
@@ -205,6 +205,7 @@ def watching(prober: Prober, actor: Actor, rows: list[Planted], within: set[int]
 
 def _called(prober: Prober, function: Function, view: Privacy, secret: set[str]) -> Found | None:
     ways = list(arguments(prober, function, view.actor, secret))
+    ways = [*own_arguments(prober, function, view.actor), *ways] if function.inputs else ways
     ways = ways if function.definer else ways[:_MOST_AS_CALLER]
     if function.volatile != "v" and len(ways) > 1:
         together = _together(prober, function, view, ways)

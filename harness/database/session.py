@@ -151,7 +151,8 @@ class Session:
         """Inside the block a change made with full rights stands: its rows; None when it was refused."""
         self.connection.execute(b"rollback to savepoint probe; savepoint variant")
         try:
-            rows: list[Any] | None = self.connection.execute(change.encode()).fetchall()
+            cursor = self.connection.execute(change.encode())
+            rows: list[Any] | None = cursor.fetchall() if cursor.description else []
         except psycopg.Error as error:
             raise_if_lost(error)
             rows = None

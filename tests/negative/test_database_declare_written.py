@@ -91,6 +91,36 @@ def test_the_helper_that_has_changed_is_named_and_not_the_policy_that_calls_it(b
     assert {one.object for one in report.found} == {"function app.sells()"}, said
 
 
+DEALS = """
+create table public.deals (
+    id bigint generated always as identity primary key, buyer uuid not null references auth.users,
+    seller uuid not null references auth.users, state text not null default 'open'
+    check (state in ('open', 'sent', 'done')));
+alter table public.deals enable row level security;
+create policy d on public.deals for select to authenticated using (auth.uid() in (buyer, seller));
+grant select on public.deals to authenticated;
+"""
+DONE = """
+create or replace function public.done(deal bigint) returns void language plpgsql security definer
+    set search_path = '' as $$ begin
+    update public.deals set state = 'done' where id = deal and {};
+    if not found then raise exception 'no such deal'; end if; end $$;
+revoke execute on function public.done from public; grant execute on function public.done to authenticated;
+"""
+
+
+def test_a_function_does_for_nobody_more_than_it_did(bare: Bare) -> None:
+    """A seller is somebody with the deal as well: that only the buyer ends it, no policy says."""
+    text = declared_text(bare(DEALS + DONE.format("buyer = auth.uid() and state = 'sent'")))
+    again = DONE.format("id in (select id from public.deals where auth.uid() = buyer and state = 'sent')")
+    report, said = told(bare(DEALS + again), text)
+    assert report.holds, said
+    seller = DONE.format("auth.uid() in (buyer, seller) and state = 'sent'")
+    early = DONE.format("buyer = auth.uid() and state <> 'done'")
+    for mistake in (seller, early):
+        refuted(bare, DEALS, text, mistake, "function public.done(bigint)")
+
+
 def test_a_view_is_held_to_the_query_that_it_was(bare: Bare) -> None:
     """Whose rows those are is the same before and after: what changes is which of them are shown."""
     view = """
