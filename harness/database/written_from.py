@@ -43,6 +43,8 @@ _HEAD = """
 """
 BLIND = "blind"
 """Stands behind the digest of what has conditions that trying does not tell apart."""
+CALLER = "caller"
+"""Stands behind the digest of a function that runs with its caller's rights: it cannot do more than they."""
 _LENGTH = 12
 """Hexadecimal digits of a digest: it tells a change from none, and guards against nobody."""
 
@@ -96,7 +98,11 @@ def noted(catalogue: Catalogue, apart: Collection[str] | None) -> str:
     if not found:
         return ""
     if apart is not None:
-        found = {name: text if name in apart else f"{text} {BLIND}" for name, text in found.items()}
+        by_caller = {f"function {f.title}" for f in own_functions(catalogue) if not f.definer}
+        marks = {
+            name: BLIND if name not in apart else CALLER if name in by_caller else "" for name in found
+        }
+        found = {name: f"{text} {marks[name]}".rstrip() for name, text in found.items()}
     return _HEAD + yaml.safe_dump({"written_from": found}, allow_unicode=True, width=100_000)
 
 
@@ -117,13 +123,17 @@ def changed(
     different = _different({name: text.split()[0] for name, text in written.items()}, digests(catalogue))
     said = {one.object for one in found}
     by_title = {subject.title: subject for subject in known}
+    definers = {f"function {f.title}" for f in own_functions(catalogue) if f.definer}
     for gap in gaps:
         for name in sorted(_behind(catalogue, by_title, gap, different) - said):
             said.add(name)
             yield _found(name, different[name], f"not all of {gap.object} could be tried", gap.object)
     for name in different:
-        if name not in said and written.get(name, "").endswith(f" {BLIND}"):
+        mark = written.get(name, "").partition(" ")[2]
+        if name not in said and mark == BLIND:
             yield _found(name, different[name], "trying does not tell all of its conditions apart")
+        if name not in said and mark == CALLER and name in definers:
+            yield _found(name, different[name], "it ran with its caller's rights then, and does not now")
 
 
 def _different(written: dict[str, str], live: dict[str, str]) -> dict[str, str]:

@@ -173,3 +173,21 @@ def test_a_change_of_what_trying_would_not_notice_is_named(bare: Callable[[str],
         connection.rollback()
     assert (found.rule, found.object) == ("changed-unproven", 'policy "spot" on public.boards')
     assert "does not tell all of its conditions apart" in found.what
+
+
+def test_a_function_that_no_longer_runs_with_its_callers_rights_is_named(
+    bare: Callable[[str], str],
+) -> None:
+    adds = """create function public.add(given text) returns void language plpgsql set search_path = '' as $$
+        begin execute 'insert into public.plans default values' using given; end $$;
+        grant execute on function public.add to authenticated;"""
+    dsn = bare(SCHEMA + adds)
+    written = parse(declared_text(dsn, seconds=60))
+    assert written.written_from["function public.add(text)"].endswith(" caller")
+    with psycopg.connect(dsn) as connection:
+        connection.execute("alter function public.add security definer")
+        report = check_connection(connection, written, Options())
+        connection.rollback()
+    (found,) = [one for one in report.found if one.rule == "changed-unproven"]
+    assert found.object == "function public.add(text)"
+    assert "its caller's rights" in found.what
