@@ -44,7 +44,7 @@ _HEAD = """
 BLIND = "blind"
 """Stands behind the digest of what has conditions that trying does not tell apart."""
 CALLER = "caller"
-"""Stands behind the digest of a function that runs with its caller's rights: it cannot do more than they."""
+"""Stands behind the digest of a function that runs with its caller's rights: it can do no more."""
 _LENGTH = 12
 """Hexadecimal digits of a digest: it tells a change from none, and guards against nobody."""
 
@@ -99,10 +99,8 @@ def noted(catalogue: Catalogue, apart: Collection[str] | None) -> str:
         return ""
     if apart is not None:
         by_caller = {f"function {f.title}" for f in own_functions(catalogue) if not f.definer}
-        marks = {
-            name: BLIND if name not in apart else CALLER if name in by_caller else "" for name in found
-        }
-        found = {name: f"{text} {marks[name]}".rstrip() for name, text in found.items()}
+        marks = dict.fromkeys(by_caller, CALLER) | dict.fromkeys(set(found) - set(apart), BLIND)
+        found = {name: f"{text} {marks.get(name, '')}".rstrip() for name, text in found.items()}
     return _HEAD + yaml.safe_dump({"written_from": found}, allow_unicode=True, width=100_000)
 
 
@@ -113,9 +111,8 @@ def changed(
     gaps: Iterable[Gap],
     found: Iterable[Found],
 ) -> Iterator[Found]:
-    """What is not as the declaration was written from, of what ``gaps`` leave unproven.
-
-    What is among ``found`` already is not said again.
+    """What is not as the declaration was written from, where trying cannot judge: where ``gaps`` are, or
+    it is blind. What is among ``found`` already is not said again.
     """
     written = declaration.written_from
     if not written:

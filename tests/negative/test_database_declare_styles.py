@@ -185,7 +185,9 @@ def test_a_group_that_is_full_is_no_membership_to_try(bare: Bare) -> None:
     create function public.full_up() returns trigger language plpgsql security definer
         set search_path = '' as $$
         begin
-            if exists (select from public.keepers where barn = new.barn) then raise exception 'full'; end if;
+            if exists (select from public.keepers where barn = new.barn) then
+                raise exception 'full';
+            end if;
             return new;
         end $$;
     create trigger full_up before insert on public.keepers for each row execute function public.full_up();

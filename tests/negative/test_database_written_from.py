@@ -178,7 +178,8 @@ def test_a_change_of_what_trying_would_not_notice_is_named(bare: Callable[[str],
 def test_a_function_that_no_longer_runs_with_its_callers_rights_is_named(
     bare: Callable[[str], str],
 ) -> None:
-    adds = """create function public.add(given text) returns void language plpgsql set search_path = '' as $$
+    adds = """create function public.add(given text) returns void language plpgsql
+        set search_path = '' as $$
         begin execute 'insert into public.plans default values' using given; end $$;
         grant execute on function public.add to authenticated;"""
     dsn = bare(SCHEMA + adds)
