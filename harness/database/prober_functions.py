@@ -144,7 +144,8 @@ def privacy(prober: Prober, actor: Actor) -> Privacy:
             prober.expected(subject, actor, planted.data) if subject else dict.fromkeys(("SELECT",), False)
         )
         if may["SELECT"]:
-            allowed |= set(map(str, _texts(planted.data)))
+            seen = [column.name for column in planted.relation.columns_for(actor.role, "SELECT")]
+            allowed |= set(map(str, _texts({name: planted.data.get(name) for name in seen})))
         else:
             hidden.append(planted)
         if not (may.get("UPDATE") or may.get("DELETE")):

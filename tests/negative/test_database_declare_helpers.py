@@ -115,7 +115,8 @@ def test_who_asks_too_little_is_named_not_the_helper_that_is_right(bare: Bare) -
 
 PROFILES = """
 create schema app; grant usage on schema app to authenticated;
-create table public.clubs (id uuid primary key default gen_random_uuid());
+create table public.clubs (id uuid primary key default gen_random_uuid(), pin text,
+    keeper uuid not null default auth.uid() references auth.users);
 create table public.people (id uuid primary key references auth.users, club uuid references public.clubs);
 create table public.members (club uuid references public.clubs, person uuid references public.people,
     primary key (club, person));
@@ -135,8 +136,13 @@ create function public.total(asked uuid) returns bigint language plpgsql stable 
 create function public.move(game bigint, into_ uuid) returns void language sql security definer
     set search_path = '' as $$ update public.games g set club = into_
     where g.id = game and app.plays(g.club) and app.plays(into_) $$;
+create function public.pin(asked uuid) returns text language sql stable security definer
+    set search_path = '' as $$
+    select c.pin from public.clubs c where c.id = asked and c.keeper = auth.uid() $$;
 revoke execute on all functions in schema app, public from public;
-grant execute on function app.plays, public.total, public.move to authenticated;
+grant execute on function app.plays, public.total, public.move, public.pin to authenticated;
+create policy c on public.clubs for select to authenticated using (app.plays(id));
+grant select (id, keeper) on public.clubs to authenticated;
 alter table public.clubs enable row level security; alter table public.people enable row level security;
 alter table public.members enable row level security; alter table public.games enable row level security;
 alter table public.log enable row level security;
@@ -163,6 +169,10 @@ def test_a_function_for_the_members_of_a_group_is_declared_as_one(bare: Bare) ->
         security definer set search_path = '' as $$
         update public.games g set club = into_ where g.id = game and app.plays(into_) $$;"""
     refuted(bare, PROFILES, text, stolen, "function-leaks function public.move(bigint, uuid)")
+    told_all = """create or replace function public.pin(asked uuid) returns text language sql stable
+        security definer set search_path = '' as $$
+        select c.pin from public.clubs c where c.id = asked and app.plays(c.id) $$;"""
+    refuted(bare, PROFILES, text, told_all, "function-leaks function public.pin(uuid)")
 
 
 def test_users_may_be_in_a_table_of_ones_own(bare: Bare) -> None:
