@@ -41,7 +41,12 @@ def written_out(catalogue: Catalogue, relation: Relation, text: str, seen: Seen)
     for _ in range(_DEPTH):
         before = text
         for function in catalogue.functions:
-            if (query := _query(catalogue, function)) is not None:
+            if function.name not in text:
+                continue
+            key = ("query", function.oid)
+            if key not in catalogue.memo:
+                catalogue.memo[key] = _query(catalogue, function)
+            if (query := catalogue.memo[key]) is not None:
                 text = _each(catalogue, relation, text, _Helper(function, query, seen))
         if text == before:
             break
