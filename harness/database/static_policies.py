@@ -118,8 +118,8 @@ def binds(expression: str, relation: Relation, rules: list[Rule], others: Sequen
         return any(binds(part, relation, rules, others) for part in parts)
     if text.lower() == "false" or any(_names(text, relation, rule) for rule in rules):
         return True
-    # callers without a token have no id: what asks for the owner shuts them out
-    owned = [rule for rule in others if rule.who == "owner"]
+    # callers without a token have no id: what asks for the owner or a member shuts them out
+    owned = [rule for rule in others if rule.who in ("owner", "members")]
     return bool(re.search(r"uid\(\)|jwt\(\)", text)) and any(_names(text, relation, rule) for rule in owned)
 
 

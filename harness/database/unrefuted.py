@@ -39,6 +39,9 @@ def unrefuted(prober: Prober, read: Iterable[Found], tried: list[Found]) -> Iter
         if found.object in objects or found.table in tables:
             continue  # said already, with a proof
         policy, subject = _places(prober, found)
+        asked = prober.catalogue.called(policy.functions) if policy is not None else ()
+        if any(f"function {function.title}" in objects for function in asked):
+            continue  # what it asks is found to say yes to anybody
         if policy is None or subject is None or not _refuted(prober, found, policy, subject):
             yield found
 
