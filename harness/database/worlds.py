@@ -85,6 +85,19 @@ class Planter(RowMaker):
                     rf"(?<!\w){re.escape(column.name)}(?!\w) is not null", membership.where or "", re.I
                 ):
                     yield (relation.oid, column.name), plausible(column, self.mark)
+                elif column.category == "A" and (listed := self._listed(relation, column.name)):
+                    yield (relation.oid, column.name), "{" + ",".join(listed) + "}"
+
+    def _listed(self, relation: Relation, name: str) -> list[str]:
+        """What rules and helper functions look for in a list of roles, such as `roles && '{admin}'`."""
+        rules = (rule for subject in self.subjects for rule in subject.rules)
+        texts = [f"{rule.where or ''} {rule.check or ''}" for rule in rules]
+        texts += [f.body for f in self.catalogue.functions if not f.extension]
+        about = " ".join(text for text in texts if relation.name in text)
+        column = rf"(?<!\w){re.escape(name)}(?!\w)"
+        found = re.findall(rf"{column}\W*?(?:&&|@>)\s*'\{{([^}}']*)\}}'", about)
+        found += re.findall(rf"'([^']+)'(?:::\w+)? = any \(+(?:\w+\.)?{column}", about, re.I)
+        return sorted({word for one in found for word in one.split(",") if word.isidentifier()})
 
     # --- worlds -------------------------------------------------------------------------------------
 

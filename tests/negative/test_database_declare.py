@@ -229,6 +229,32 @@ def test_what_hides_rows_from_whoever_asks_is_declared(bare: Bare) -> None:
         refuted(bare, SHARES, text, mistake, named)
 
 
+LISTED = """
+create schema app; grant usage on schema app to authenticated;
+create table public.crews (id uuid primary key default gen_random_uuid());
+create table public.hands (crew uuid references public.crews, person uuid references auth.users,
+    roles text[] not null default '{hand}', primary key (crew, person));
+create function app.leads(asked uuid) returns boolean language sql stable security definer
+    set search_path = '' as $$ select exists (select from public.hands h
+    where h.crew = asked and h.person = auth.uid() and h.roles && '{mate,captain}') $$;
+alter table public.crews enable row level security; alter table public.hands enable row level security;
+create policy h on public.hands for select to authenticated using (person = auth.uid());
+create policy p on public.crews for select to authenticated using (app.leads(id));
+grant select on public.crews, public.hands to authenticated;
+"""
+
+
+def test_roles_in_a_list_are_planted(bare: Bare) -> None:
+    """Whoever leads another crew is tried: somebody with such a role, of a group that is not A's."""
+    text = declared_text(bare(LISTED))
+    report, said = told(bare(LISTED), text)
+    assert report.holds, said
+    any_crew = """create or replace function app.leads(asked uuid) returns boolean language sql stable
+        security definer set search_path = '' as $$ select exists (select from public.hands h
+        where h.crew = h.crew and h.person = auth.uid() and h.roles && '{mate,captain}') $$;"""
+    refuted(bare, LISTED, text, any_crew, "foreign-read function app.leads(uuid)")
+
+
 INVITED = """
 create table public.crews (id uuid primary key default gen_random_uuid());
 create table public.hands (id uuid primary key default gen_random_uuid(),
