@@ -212,7 +212,7 @@ SHOWN_AGAIN = {
     """create or replace function public.opened(secret text) returns jsonb language sql stable
     security definer set search_path = '' as $$ select jsonb_build_object('body', n.body)
     from public.notes n where n.secret = opened.secret $$;""": (
-        "function public.opened(text) it shows rows although public.notes.until is -infinity"
+        "function-leaks function public.opened(text)"
     ),
 }
 
