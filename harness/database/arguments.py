@@ -21,6 +21,7 @@ __all__ = ["argument_values", "arguments", "own_arguments"]
 
 _MOST = 60
 _MOST_OWN = 6
+_MOST_DATES = 2
 _NUMBERS = ("bigint", "integer", "smallint", "numeric", "real", "double precision")
 _UUID = 36
 """Signs of one."""
@@ -98,7 +99,7 @@ def _pool(
         "R": ["(,)", "empty", None],
         "C": list(_records(prober, kind, actor)),
         "B": ["true", "false"],
-        "D": ["2026-01-15"],
+        "D": [*_dates(prober), "2026-01-15"],
         "T": ["1 hour"],
     }
     special = {"uuid": "uuid", "json": "document", "jsonb": "document"} | dict.fromkeys(_NUMBERS, "number")
@@ -145,6 +146,18 @@ def _numbers(prober: ProberBase) -> list[str]:
         if name in planted.relation.key and isinstance(value, int)
     ]
     return list(dict.fromkeys(found))[:8]
+
+
+def _dates(prober: ProberBase) -> list[str]:
+    """Dates of A's, and at which ranges of A's begin: what is asked about a month may be of that one."""
+    found = [
+        date
+        for planted in prober.worlds["A"].rows.values()
+        for column in planted.relation.columns
+        if column.category in "DR" and not column.default
+        for date in re.findall(r"\d{4}-\d\d-\d\d", str(planted.data.get(column.name) or ""))[:1]
+    ]
+    return list(dict.fromkeys(found))[:_MOST_DATES]
 
 
 def _texts(prober: ProberBase, secret: set[str]) -> list[str]:
