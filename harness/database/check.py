@@ -121,15 +121,15 @@ def _prove(
     report.found += known_bad
     options.told("functions and triggers")
     with _evaluated(prober, "functions"):
-        leaking = list(at_fault(catalogue, functions(prober), known_bad, closed=closed))
-        named = {one.object for one in leaking}
-        report.found += leaking
-        report.found += (one for one in surpassed(prober) if one.object not in named)
+        report.found += at_fault(catalogue, functions(prober), known_bad, closed=closed)
     if closed:
         with _evaluated(prober, "triggers"):
             report.found += forgotten(prober)
             report.found += side_effects(prober)
             report.found += copies(prober)
+    with _evaluated(prober, "functions"):
+        named = {one.object for one in report.found}
+        report.found += [one for one in surpassed(prober) if one.object not in named]
     options.watch(prober)
     report.gaps += (gap for gap in prober.gaps if gap not in report.gaps)
     report.probes = prober.session.count
