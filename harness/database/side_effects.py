@@ -15,6 +15,7 @@ from harness.database.prober_functions import privacy, watching
 from harness.database.rewrites import rewrite_title, rules_of
 from harness.database.synthesise import plausible
 from harness.database.trigger_texts import reached, writers
+from harness.database.written_from import unchanged
 
 __all__ = ["side_effects"]
 
@@ -59,6 +60,8 @@ def _writes(
         if not reached and (outcome.sqlstate or not changed):
             continue
         rule, culprit = _culprit(prober, subject.relation, did)
+        if unchanged(prober.catalogue, prober.declaration, culprit):
+            return  # it did so when the declaration was written: a counter of subscribers, say
         kind = "rule" if rule == "rule-escalates" else "trigger"
         yield Found(
             rule,

@@ -162,3 +162,32 @@ def test_whose_tenant_a_user_is_may_stand_in_the_token_alone(bare: Bare) -> None
     anywhere = "alter policy staff on public.slips using ((select app.staff()));"
     refuted(bare, TENANTS, text, colleague, 'policy "f" on storage.objects')
     refuted(bare, TENANTS, text, anywhere, 'policy "staff" on public.slips')
+
+
+COUNTED = """
+create schema app;
+create table public.papers (
+    id bigint generated always as identity primary key, owner uuid not null references auth.users,
+    readers int not null default 0);
+create table public.readers (
+    paper bigint not null references public.papers, person uuid not null references auth.users,
+    note text, primary key (paper, person));
+create function app.count() returns trigger language plpgsql security definer set search_path = '' as $$
+    begin update public.papers set readers = readers + 1 where id = new.paper; return null; end $$;
+create trigger count after insert on public.readers for each row execute function app.count();
+alter table public.papers enable row level security; alter table public.readers enable row level security;
+create policy p on public.papers for select to authenticated using (true);
+create policy r on public.readers for select to authenticated using (person = auth.uid());
+create policy i on public.readers for insert to authenticated with check (person = auth.uid());
+grant select on public.papers to authenticated; grant select, insert on public.readers to authenticated;
+"""
+
+
+def test_what_a_trigger_counts_when_declared_is_meant(bare: Bare) -> None:
+    text = declared_text(bare(COUNTED))
+    report, said = told(bare(COUNTED), text)
+    assert report.holds, said
+    taken = """create or replace function app.count() returns trigger language plpgsql security definer
+        set search_path = '' as $$ begin
+        update public.papers set owner = new.person where id = new.paper; return null; end $$;"""
+    refuted(bare, COUNTED, text, taken, "function app.count()")
