@@ -38,6 +38,16 @@ def changes_for(row: Planted, text: str, users: list[str], named: set[str]) -> I
         yield from ({name: value} for value in values)
     for one, other in itertools.combinations(wished, 2):
         yield from ({one: a, other: b} for a, b in itertools.product(wished[one], wished[other]))
+    yield from _between(wished, users, named)
+
+
+def _between(wished: dict[str, list[Any]], users: list[str], named: set[str]) -> Iterator[dict[str, Any]]:
+    """Somebody and the first of ``users`` in the two parts of a row that is in another state as well."""
+    parts = [name for name in wished if name in named]
+    states = [(name, one) for name in wished if name not in named for one in wished[name][:3]]
+    for one, other in itertools.permutations(parts, 2):
+        for who, (name, state) in itertools.product(users[1:], states):
+            yield {one: users[0], other: who, name: state}
 
 
 def _wished(relation: Relation, column: Column, now: Any, text: str) -> Iterator[Any]:

@@ -264,7 +264,15 @@ def _made(prober: Prober, settings: dict[str, str]) -> Iterator[None]:
 def _user_columns(prober: Prober, planted: Planted) -> set[str]:
     """Columns that lead to a user."""
     users = prober.catalogue.by_title.get(prober.declaration.users or "")
-    links = [c for c in planted.relation.constraints if c.kind == "f" and users and c.target == users.oid]
+    if users is None:
+        return set()
+    stand_for = {users.oid} | {  # profiles, say: their key is a user's
+        relation.oid
+        for relation in prober.catalogue.relations
+        for c in relation.constraints
+        if c.kind == "f" and c.target == users.oid and c.columns == relation.key
+    }
+    links = [c for c in planted.relation.constraints if c.kind == "f" and c.target in stand_for]
     return {name for link in links for name in link.columns}
 
 

@@ -295,3 +295,25 @@ def test_invitations_by_mail_and_seats_of_a_default_tier(bare: Bare) -> None:
         security definer set search_path = '' as $$ update public.hands
         set state = 'in', person = auth.uid() where id = asked and state = 'asked' $$;"""
     refuted(bare, INVITED, text, anybody, "function-leaks function public.accept(uuid)")
+
+
+COACHES = """
+create table public.people (id uuid primary key references auth.users, name text not null);
+create table public.coaching (coach uuid references public.people, client uuid references public.people,
+    state text not null default 'asked' check (state in ('asked', 'agreed')),
+    primary key (coach, client), check (coach <> client));
+create table public.weights (id bigint generated always as identity primary key,
+    person uuid not null default auth.uid() references public.people, kilos int not null default 70);
+alter table public.people enable row level security; alter table public.weights enable row level security;
+alter table public.coaching enable row level security;
+create policy c on public.coaching for select to authenticated using (auth.uid() in (coach, client));
+create policy w on public.weights for select to authenticated using (exists (select from public.coaching c
+    where c.coach = auth.uid() and c.client = weights.person and c.state = 'agreed'));
+grant select on public.coaching, public.weights to authenticated;
+"""
+
+
+def test_two_parts_of_a_row_in_another_state_prove_a_rule(bare: Bare) -> None:
+    dsn = bare(COACHES)
+    report, said = told(dsn, declared_text(dsn))
+    assert report.holds, said
