@@ -82,7 +82,9 @@ def named_columns(base: Declaration, catalogue: Catalogue, data: dict[str, Any])
     for view in _views(catalogue, data):
         entry = data["tables"][view.title]
         granted = granted_columns(view, held(view, catalogue))
-        if entry == widest(base, catalogue, view) and entry.get("rights") == "owner":
+        rules = [rule for rule in entry.get("rules", ()) if "select" in rule["may"]]
+        same_to_all = any(rule["who"] in ("anyone", "signed-in") for rule in rules)
+        if same_to_all and entry.get("rights") == "owner":
             shown = _columns(catalogue, view)
             granted |= {role: {**columns, **granted.get(role, {})} for role, columns in shown.items()}
         if granted:
