@@ -115,28 +115,8 @@ class Judge:
         row = sighting.new_row if new and sighting.new_row is not None else sighting.row
         guilty = [p for p in policies if self.true(p.new_rows if new else p.using, relation, actor, row)]
         for policy in guilty or policies:
-            text = " ".join((policy.new_rows if new else policy.using) or "true" for _ in (1,))
-            helper = beneath(self.catalogue, self.prober.declaration, policy, relation)
-            if helper is None and not by_itself(self.catalogue, self.prober.declaration, policy, relation):
-                helper = Helpers(self.prober, self.true).lying(policy, text, sighting, row)
-            if helper is not None:
-                yield self._found(
-                    sighting,
-                    f"function {helper.title}",
-                    sighting.kind,
-                    f"{policy_title(policy, relation)} rests on it",
-                    f"-- correct {helper.title}: it is true for {actor.title}, who is no such member",
-                )
-                continue
-            clause = "with check" if new else "using"
-            what = f"{clause} ({' '.join(text.split())[:240]})"
-            yield self._found(
-                sighting,
-                policy_title(policy, relation),
-                sighting.kind,
-                what,
-                self._fix(policy, sighting, [p for p in policies if p not in guilty]),
-            )
+            text = (policy.new_rows if new else policy.using) or "true"
+            yield self._of_policy(sighting, policy, text, row, [p for p in policies if p not in guilty])
         if not policies:
             yield self._beneath(sighting) or self._found(
                 sighting,
@@ -145,6 +125,31 @@ class Judge:
                 "no policy explains it",
                 "-- look at its triggers and rules",
             )
+
+    def _of_policy(
+        self, sighting: Sighting, policy: Policy, text: str, row: dict[str, Any], others: list[Policy]
+    ) -> Found:
+        """The policy that lets ``row`` through by its condition ``text``, or the helper that lies to it."""
+        relation, actor = sighting.subject.relation, sighting.actor
+        helper = beneath(self.catalogue, self.prober.declaration, policy, relation)
+        if helper is None and not by_itself(self.catalogue, self.prober.declaration, policy, relation):
+            helper = Helpers(self.prober, self.true).lying(policy, text, sighting, row)
+        if helper is not None:
+            return self._found(
+                sighting,
+                f"function {helper.title}",
+                sighting.kind,
+                f"{policy_title(policy, relation)} rests on it",
+                f"-- correct {helper.title}: it is true for {actor.title}, who is no such member",
+            )
+        clause = "with check" if sighting.kind in ("forged-insert", "owner-reassigned") else "using"
+        return self._found(
+            sighting,
+            policy_title(policy, relation),
+            sighting.kind,
+            f"{clause} ({' '.join(text.split())[:240]})",
+            self._fix(policy, sighting, others),
+        )
 
     def _beneath(self, sighting: Sighting) -> Found | None:
         """What a view with its caller's rights reaches that has more: a view, a function, a trigger."""

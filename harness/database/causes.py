@@ -56,46 +56,37 @@ def _rank(found: Found) -> int:
 def without_consequences(catalogue: Catalogue, cases: list[_Case]) -> list[Found]:
     """Leave out what only happens because something that it reads is open (or closed) itself."""
     opened = {table for case in cases if "foreign-read" in case.kinds for table in case.tables}
-    unseen = {
-        c.found.table
-        for c in cases
-        if c.found.rule == "missing-access" and c.found.object.endswith(", SELECT")
-    }
-    unseen |= {
-        c.found.table
-        for c in cases
-        if c.found.rule == "missing-access" and c.found.object.startswith("function ")
-    }
-    readers: dict[str, set[str]] = {}
-    for policy in catalogue.policies:
-        relation = catalogue.by_oid.get(policy.relation)
-        if relation is not None:
-            reads = {catalogue.by_oid[oid].title for oid in policy.relations if oid in catalogue.by_oid}
-            readers[policy_title(policy, relation)] = reads - {relation.title}
-    guilty = {c.found.object for c in cases if c.found.rule in _ORDER}
+    missing = [case.found for case in cases if case.found.rule == "missing-access"]
+    unseen = {one.table for one in missing if one.object.endswith(", SELECT") or _of_function(one)}
+    guilty = {case.found.object for case in cases if case.found.rule in _ORDER}
     kept = []
     for case in cases:
-        if guilty & _rests_on(catalogue, case.found):
+        found = case.found
+        if guilty & _rests_on(catalogue, found) or opened & _read_by(catalogue, found):
             continue
-        found, relation = case.found, catalogue.by_title.get(case.found.table)
-        if readers.get(found.object, set()) & opened:
-            continue
-        if relation is not None and relation.kind == "v" and relation.invoker:
-            reached = {
-                catalogue.by_oid[oid].title for oid in catalogue.reach(relation) if oid in catalogue.by_oid
-            }
-            if reached & opened:
-                continue
-        if (
-            found.rule == "missing-access"
-            and not found.object.startswith("function ")
-            and _follows(found, unseen, catalogue)
-        ):
+        if found in missing and not _of_function(found) and _follows(found, unseen, catalogue):
             continue
         extra = sorted(case.kinds - {found.rule, "missing-access", "policy-error"})
         more = f"; also {', '.join(extra)}" if extra and found.rule in _ORDER else ""
         kept.append(replace(found, what=found.what + more))
     return kept
+
+
+def _of_function(found: Found) -> bool:
+    return found.object.startswith("function ")
+
+
+def _read_by(catalogue: Catalogue, found: Found) -> set[str]:
+    """The other tables that a policy reads, or that a view with its caller's rights does."""
+    read: set[int] = set()
+    for policy in catalogue.policies:
+        on = catalogue.by_oid.get(policy.relation)
+        if on is not None and policy_title(policy, on) == found.object:
+            read |= set(policy.relations) - {on.oid}
+    relation = catalogue.by_title.get(found.table)
+    if relation is not None and relation.kind == "v" and relation.invoker:
+        read |= catalogue.reach(relation)
+    return {catalogue.by_oid[oid].title for oid in read if oid in catalogue.by_oid}
 
 
 def _rests_on(catalogue: Catalogue, found: Found) -> set[str]:

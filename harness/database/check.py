@@ -210,30 +210,15 @@ def _tries(prober: Prober, subject: Subject) -> Iterator[Sighting]:
 def _worlds(planter: Planter, known: list[Subject], report: Report) -> dict[str, World]:
     role = planter.declaration.signed_in
     worlds = {name: planter.world(name, role) for name in "AB"}
+    gaps: list[Gap] = []
     for world in worlds.values():
         planter.act(world)
-        for subject in known:
-            if not subject.relation.table:
-                continue
-            try:
-                planter.plant(world, subject)
-            except CannotPlant as error:
-                if subject.heir:
-                    continue  # its policies are evaluated on a row of the table that it is a part of
-                gap = Gap(
-                    subject.title, f"its rows cannot be made up: {error}", "say `plant:` in the declaration"
-                )
-                if gap not in report.gaps:
-                    report.gaps.append(gap)
-        report.gaps += (gap for gap in planter.surroundings(world) if gap not in report.gaps)
+        gaps += _rows(planter, world, known)
+        gaps += planter.surroundings(world)
     for mate in enrolled(planter, worlds["A"], known):
         if isinstance(mate, CannotPlant):
-            gap = Gap(
-                "memberships",
-                f"no further member can be made: {mate}",
-                "say `plant:` for what keeps others out: the group's plan, say",
-            )
-            report.gaps += [gap] if gap not in report.gaps else []
+            hint = "say `plant:` for what keeps others out: the group's plan, say"
+            gaps.append(Gap("memberships", f"no further member can be made: {mate}", hint))
         else:
             worlds[mate.actor.name] = mate
     gone = [(w, key) for name, w in worlds.items() for key in planter.refresh(w) if name in "AB"]
@@ -241,5 +226,18 @@ def _worlds(planter: Planter, known: list[Subject], report: Report) -> dict[str,
         if isinstance(one, Found):
             report.found.append(one)
         else:
-            report.gaps.append(one)
+            gaps.append(one)
+    report.gaps += (gap for gap in dict.fromkeys(gaps) if gap not in report.gaps)
     return worlds
+
+
+def _rows(planter: Planter, world: World, known: list[Subject]) -> Iterator[Gap]:
+    """Plant a row of each table in ``world``; what cannot be made up is said."""
+    for subject in known:
+        try:
+            if subject.relation.table:
+                planter.plant(world, subject)
+        except CannotPlant as error:
+            if not subject.heir:  # whose policies are evaluated on a row of the table that it is a part of
+                why = f"its rows cannot be made up: {error}"
+                yield Gap(subject.title, why, "say `plant:` in the declaration")

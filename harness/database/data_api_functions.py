@@ -24,7 +24,8 @@ from harness.database.data_api_caller import Caller
 from harness.database.declaration import FunctionRule
 from harness.database.findings import Found
 from harness.database.oracle import Actor, literal
-from harness.database.prober_functions import Privacy, concerned, gave, leak, privacy, secrets_of
+from harness.database.privacy import Privacy, privacy
+from harness.database.prober_functions import concerned, gave, leak, secrets_of
 from harness.database.rehearsal import rehearsed
 from harness.database.session import Outcome
 

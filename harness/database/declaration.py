@@ -30,6 +30,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, ValidationError
 
+from harness.database.declaration_contradictions import contradictions
 from harness.environment.base import Strict
 from harness.environment.yaml_tree import Path as TreePath
 from harness.environment.yaml_tree import Tree, read_tree
@@ -262,7 +263,7 @@ def parse(text: str, shown: str = "declaration") -> Declaration:
         else:
             problems = [
                 Problem(_place(shown, tree, at), _at(at, what), hint)
-                for at, what, hint in _contradictions(declaration)
+                for at, what, hint in contradictions(declaration)
             ]
     if problems or declaration is None:
         raise ConfigurationError(problems, title="declaration")
@@ -300,28 +301,3 @@ def _problem(shown: str, tree: Tree, detail: Any) -> Problem:
 
 
 _MODELS: tuple[type[BaseModel], ...] = (Declaration, Table, Rule, Membership, FunctionRule, Bucket)
-
-
-def _contradictions(declaration: Declaration) -> list[tuple[TreePath, str, str]]:
-    found: list[tuple[TreePath, str, str]] = []
-    for name, table in declaration.tables.items():
-        at: TreePath = ("tables", name)
-        if table.service_only and table.all_rules:
-            found.append((at, "is service_only and has rules", "keep one of them"))
-        if table.owner is not None and not table.may:
-            found.append((at, "names an owner who may do nothing", "add may: [select, …]"))
-        for index, rule in enumerate(table.rules):
-            found += _rule_problems(declaration, rule, (*at, "rules", index))
-    for name, bucket in declaration.buckets.items():
-        for index, rule in enumerate(bucket.rules):
-            found += _rule_problems(declaration, rule, ("buckets", name, "rules", index))
-    return found
-
-
-def _rule_problems(declaration: Declaration, rule: Rule, at: TreePath) -> list[tuple[TreePath, str, str]]:
-    if rule.who in ("owner", "members") and rule.by is None:
-        return [(at, f"{rule.who} needs `by`: the column that names the {rule.who}", "")]
-    if rule.who == "members" and rule.of not in declaration.memberships:
-        known = ", ".join(declaration.memberships) or "none is declared"
-        return [(at, f"there is no membership {rule.of!r}", f"under memberships: {known}")]
-    return []

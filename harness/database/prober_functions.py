@@ -4,61 +4,30 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Iterator
+from dataclasses import replace
 
 from harness.database.arguments import arguments, own_arguments
 from harness.database.catalogue import Function, Relation
 from harness.database.declaration import FunctionRule
 from harness.database.findings import Found, Gap
-from harness.database.group_rows import counted
 from harness.database.mentions import tables_in
 from harness.database.oracle import Actor, literal
 from harness.database.planted import Planted
+from harness.database.privacy import MEMBER, Privacy, privacy
 from harness.database.prober import Prober
-from harness.database.prober_views import foreign_marks
 from harness.database.session import Outcome
 from harness.database.variants import shown, statement
 from harness.database.wishes import wishes
 
-__all__ = ["Privacy", "concerned", "functions", "gave", "leak", "privacy", "secrets_of", "watching"]
+__all__ = ["concerned", "functions", "gave", "leak", "secrets_of"]
 
 _ROWS = 50
 _MOST_STATES = 10
 _MOST_COMPARED = 8
-_MEMBER = "member of "
 """How callers are named who belong to a group of A's, and are nothing special in it."""
 _MOST_AS_CALLER = 16
 """Calls of what does no more than its caller may do anyway."""
-
-
-@dataclass
-class Privacy:
-    """What A has that is none of a caller's business."""
-
-    actor: Actor
-    marks: list[str]
-    """Texts that must not come out."""
-    hidden: list[Planted]
-    """Rows that the caller may not read."""
-    fixed: list[Planted]
-    """Rows that the caller may not change."""
-    watch: str
-    """A query whose one row changes when something does that the caller may not change."""
-    before: list[Any]
-    groups: int = 0
-    """How many of the values come first that count the rows of groups of A's."""
-
-    def counting(self, prober: Prober, adds: Sequence[str]) -> Privacy:
-        """The same, with the rows of A's groups in which none may appear but in ``adds``."""
-        if self.actor.name.startswith(_MEMBER):
-            return self  # what a function adds to their own group is its own affair
-        counts = list(counted(prober, self.actor, adds))
-        watch = self.watch.replace("select ", f"select {''.join(f'{one}, ' for one in counts)}", 1)
-        return replace(
-            self, watch=watch, before=prober.session.inside(self.actor, watch), groups=len(counts)
-        )
 
 
 def functions(prober: Prober, only: Function | None = None) -> Iterator[Found]:
@@ -75,7 +44,7 @@ def functions(prober: Prober, only: Function | None = None) -> Iterator[Found]:
         secret = secrets_of(prober, rule)
         views = [view.counting(prober, rule.adds) for view in plain] if rule.adds else counting
         for view in views if function.definer else plain:
-            if rule.reveals == "group" and view.actor.name.startswith(_MEMBER):
+            if rule.reveals == "group" and view.actor.name.startswith(MEMBER):
                 continue
             if view.actor.role in function.executors:
                 found = _called(prober, function, view, secret)
@@ -129,79 +98,8 @@ def _callers(prober: Prober) -> list[Actor]:
     return [
         actor
         for actor in prober.intruders
-        if actor.user is None or actor.name == "B" or actor.name.startswith(_MEMBER)
+        if actor.user is None or actor.name == "B" or actor.name.startswith(MEMBER)
     ]
-
-
-def privacy(prober: Prober, actor: Actor) -> Privacy:
-    """What ``actor`` may neither see nor change of A's."""
-    rows = {subject.key: subject for subject in prober.subjects}
-    allowed: set[str] = set()
-    hidden, fixed = [], []
-    for key, planted in prober.worlds["A"].rows.items():
-        subject = rows.get(key)
-        may = (
-            prober.expected(subject, actor, planted.data) if subject else dict.fromkeys(("SELECT",), False)
-        )
-        if may["SELECT"]:
-            seen = [column.name for column in planted.relation.columns_for(actor.role, "SELECT")]
-            allowed |= set(map(str, _texts({name: planted.data.get(name) for name in seen})))
-        else:
-            hidden.append(planted)
-        if not (may.get("UPDATE") or may.get("DELETE")):
-            fixed.append(planted)
-    mine = [mark for mark in foreign_marks(prober, actor) if mark not in allowed]
-    watch = watching(prober, actor, fixed)
-    return Privacy(actor, mine, hidden, fixed, watch, prober.session.inside(actor, watch))
-
-
-def _texts(value: Any) -> Iterator[Any]:
-    if isinstance(value, dict):
-        for inner in value.values():
-            yield from _texts(inner)
-    elif isinstance(value, list):
-        for inner in value:
-            yield from _texts(inner)
-    elif value is not None:
-        yield value
-
-
-def watching(prober: Prober, actor: Actor, rows: list[Planted], within: set[int] | None = None) -> str:
-    """A query whose one row changes when one of ``rows`` does, or rows in A's name come to be.
-
-    ``within``: only what happens in these relations, by their oid.
-    """
-    parts = []
-    for planted in rows:
-        relation = planted.relation
-        if within is not None and relation.oid not in within:
-            continue
-        parts.append(f"(select md5(to_jsonb(t.*)::text) from {relation.sql} t where {planted.match()})")
-    user = prober.worlds["A"].user
-    for subject in prober.subjects:
-        if within is not None and subject.relation.oid not in within:
-            continue
-        for rule in subject.rules:
-            if rule.who == "owner" and rule.by and "insert" in rule.may and not subject.bucket:
-                column = subject.relation.column(rule.by)
-                if column is not None and subject.relation.table:
-                    where = f"{column.sql}::text = {literal(user)}"
-                    parts.append(f"(select count(*) from {subject.relation.sql} where {where})")
-    for membership in prober.declaration.memberships.values():
-        found = prober.catalogue.by_title.get(membership.table)
-        if found is not None and within is not None and found.oid not in within:
-            continue
-        there = prober.worlds["A"].rows.get((found.oid, "")) if found else None
-        columns = [found.column(n) for n in (membership.group, membership.user)] if found else []
-        if found is not None and there is not None and all(columns):
-            group, member = (column.sql for column in columns if column)
-            # everybody may leave a group; who joins it is seen by what they are then
-            parts.append(
-                f"(select count(*) from {found.sql}"
-                f" where {group}::text = {literal(there.data[membership.group])}"
-                f" and {member}::text <> {literal(actor.user or '')})"
-            )
-    return f"select {', '.join([*parts, prober._power(actor)])}"
 
 
 def _called(prober: Prober, function: Function, view: Privacy, secret: set[str]) -> Found | None:

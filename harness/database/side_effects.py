@@ -10,8 +10,8 @@ from harness.database.findings import Found
 from harness.database.oracle import Actor, Subject, literal, record
 from harness.database.parts import standing_in
 from harness.database.planted import Planted
+from harness.database.privacy import privacy, watching
 from harness.database.prober import Prober
-from harness.database.prober_functions import privacy, watching
 from harness.database.rewrites import rewrite_title, rules_of
 from harness.database.synthesise import plausible
 from harness.database.trigger_texts import reached, writers
