@@ -22,6 +22,7 @@ from harness.database.findings import Report
 from harness.database.oracle import Subject, subjects
 from harness.database.prober import Prober
 from harness.database.prober_functions import functions
+from harness.database.session import CannotBecome
 from harness.database.side_effects import side_effects
 from harness.database.static_functions import own_functions
 from harness.database.weaker import of_condition, of_function, of_query
@@ -61,7 +62,7 @@ def told_apart(
         try:
             if all(bench.noticed(alternatives) for alternatives in mutants):
                 found.add(name)
-        except ValueError:  # it cannot be read
+        except (ValueError, CannotBecome):  # it cannot be read, or not be tried
             continue
     return found
 

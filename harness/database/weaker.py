@@ -55,11 +55,22 @@ def plainly(text: str) -> str:
     """
     for whole in (text, f"select ({text})"):
         try:
-            statements = parse_sql(whole)
-        except ParseError:
+            return "; ".join(_written(_ordered(raw.stmt)) for raw in parse_sql(whole))
+        except (ParseError, ValueError):
             continue
-        return "; ".join(RawStream()(_ordered(raw.stmt)) for raw in statements)
     return " ".join(text.split())
+
+
+def _written(node: Any) -> str:
+    """``node`` as SQL.
+
+    Raises:
+        ValueError: when pglast's printer does not know how (it says so in several ways).
+    """
+    try:
+        return str(RawStream()(node))
+    except (NotImplementedError, LookupError, AttributeError, TypeError, AssertionError) as error:
+        raise ValueError(f"it cannot be written: {type(error).__name__}") from None
 
 
 def _ordered(node: Any) -> Any:
@@ -70,10 +81,10 @@ def _ordered(node: Any) -> Any:
     for name in node:
         setattr(node, name, _ordered(getattr(node, name)))
     if isinstance(node, ast.BoolExpr) and node.boolop != enums.BoolExprType.NOT_EXPR:
-        node.args = tuple(sorted(node.args, key=lambda part: str(RawStream()(part))))
+        node.args = tuple(sorted(node.args, key=_written))
     if _symmetric(node):
         sides = (node.lexpr, node.rexpr)
-        node.lexpr, node.rexpr = sorted(sides, key=lambda side: str(RawStream()(side)))
+        node.lexpr, node.rexpr = sorted(sides, key=_written)
     return _asked_once(node)
 
 
@@ -147,7 +158,7 @@ def _weaker(text: str, *, positive: bool = True) -> Iterator[str]:
     for set_, old, others in [place for raw in statements for place in _places(raw.stmt, positive)]:
         for other in others:
             set_(other)
-            yield "; ".join(RawStream()(raw.stmt) for raw in statements)
+            yield "; ".join(_written(raw.stmt) for raw in statements)
         set_(old)
 
 

@@ -127,3 +127,13 @@ def test_what_makes_no_difference_is_written_alike(one: str, other: str) -> None
 )
 def test_what_makes_a_difference_is_not(one: str, other: str) -> None:
     assert plainly(one) != plainly(other)
+
+
+def test_what_the_printer_does_not_know_is_left_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(self: object, node: object) -> str:
+        raise NotImplementedError
+
+    monkeypatch.setattr("pglast.stream.RawStream.__call__", unknown)
+    assert plainly("a  and b") == "a and b"
+    with pytest.raises(ValueError, match="cannot be written"):
+        list(of_query("select a from t where b"))
