@@ -41,9 +41,10 @@ from harness.database.variants import tried
 from harness.database.worlds import Planter
 from harness.database.written_from import changed
 
-__all__ = ["TABLE", "VIEW", "Options", "check", "check_connection", "planted", "read_for"]
+__all__ = ["FUNCTIONS", "TABLE", "VIEW", "Options", "check", "check_connection", "planted", "read_for"]
 
 
+FUNCTIONS = "functions"
 TABLE = (Prober.table, tried, novelties, constellations, promised)
 VIEW = (view, widened, through)
 
@@ -57,6 +58,12 @@ class Options:
     told: Callable[[str], None] = lambda _: None
     watch: Callable[[Prober], None] = lambda _: None
     """Is given the prober once everything is tried, the rows still there."""
+    only: frozenset[str] | None = None
+    """Titles of what alone is tried, without triggers; among them FUNCTIONS for all functions."""
+
+    def tries(self, title: str) -> bool:
+        """Whether ``title`` is tried."""
+        return self.only is None or title in self.only
 
 
 def check(dsn: str, declaration: Declaration, options: Options | None = None) -> Report:
@@ -115,21 +122,24 @@ def _prove(
     prober = planted(connection, catalogue, declaration, known, report, options)
     if prober is None:
         return
-    known_bad = blamed(prober, _sightings(prober, options.told))
-    known_bad += unrefuted(prober, static_policies.loose(catalogue, declaration), known_bad + report.found)
+    known_bad = blamed(prober, _sightings(prober, options))
+    loose = [one for one in static_policies.loose(catalogue, declaration) if options.tries(one.table)]
+    known_bad += unrefuted(prober, loose, known_bad + report.found)
     closed = not any(one.proofs and one.rule != "missing-access" for one in known_bad)
     report.found += known_bad
     options.told("functions and triggers")
-    with _evaluated(prober, "functions"):
-        report.found += at_fault(catalogue, functions(prober), known_bad, closed=closed)
-    if closed:
+    if options.tries(FUNCTIONS):
+        with _evaluated(prober, FUNCTIONS):
+            report.found += at_fault(catalogue, functions(prober), known_bad, closed=closed)
+    if closed and options.only is None:
         with _evaluated(prober, "triggers"):
             report.found += forgotten(prober)
             report.found += side_effects(prober)
             report.found += copies(prober)
-    with _evaluated(prober, "functions"):
-        named = {one.object for one in report.found}
-        report.found += [one for one in surpassed(prober) if one.object not in named]
+    if options.tries(FUNCTIONS):
+        with _evaluated(prober, FUNCTIONS):
+            named = {one.object for one in report.found}
+            report.found += [one for one in surpassed(prober) if one.object not in named]
     options.watch(prober)
     report.gaps += (gap for gap in prober.gaps if gap not in report.gaps)
     report.probes = prober.session.count
@@ -177,11 +187,13 @@ def _written(worlds: dict[str, World]) -> list[str]:
     return [f"{title}: {count} rows, rolled back" for title, count in sorted(planted.items())]
 
 
-def _sightings(prober: Prober, told: Callable[[str], None]) -> list[Sighting]:
+def _sightings(prober: Prober, options: Options) -> list[Sighting]:
     """What was seen of everything that is tried."""
     sightings: list[Sighting] = []
     for number, subject in enumerate(prober.subjects, 1):
-        told(f"{number} of {len(prober.subjects)}  {subject.title}")
+        if not options.tries(subject.title):
+            continue
+        options.told(f"{number} of {len(prober.subjects)}  {subject.title}")
         with _evaluated(prober, subject.title):
             sightings += _tries(prober, subject)
     return sightings

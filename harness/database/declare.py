@@ -16,7 +16,7 @@ import yaml
 
 from harness.database import static_grants, static_relations, static_roles
 from harness.database.catalogue import COMMANDS, Catalogue, Relation, read
-from harness.database.check import Options, check_connection
+from harness.database.check import FUNCTIONS, Options, check_connection
 from harness.database.declaration import Declaration, parse
 from harness.database.declare_functions import opened
 from harness.database.declare_groups import crowded, memberships_of, users_of
@@ -26,7 +26,6 @@ from harness.database.declare_tried import Part, Try, evaluable, settle
 from harness.database.declare_views import granted_columns, named_columns, narrower_views, unsaid, widest
 from harness.database.findings import Report
 from harness.database.hiding import Hidden, hidden
-from harness.database.prober import Prober
 from harness.database.static_functions import MANAGED
 from harness.database.told_apart import told_apart
 from harness.database.written_from import concerns, noted
@@ -68,24 +67,26 @@ def declared_text(
         data = _declared(catalogue, base, valid)
         connection.rollback()
 
-        def watched(attempted: dict[str, Any], watch: Callable[[Prober], None]) -> Report:
-            options = Options(told=told, watch=watch)
+        def checked(attempted: dict[str, Any], options: Options) -> Report:
             report = check_connection(connection, parse(_text(attempted)), options)
             connection.rollback()
             return report
 
-        def tried(attempted: dict[str, Any]) -> Report:
-            return watched(attempted, lambda _: None)
+        def tried(attempted: dict[str, Any], only: frozenset[str] | None = None) -> Report:
+            return checked(attempted, Options(told=told, only=only))
 
-        said = opened(catalogue, data, tried)
+        said = opened(catalogue, data, tried, None)
         for name in crowded(catalogue, data, said):
             del data["memberships"][name]
         settle(data, _candidates(catalogue, base, valid, data), tried, said)
         if data.get("functions"):
-            opened(catalogue, data, tried)  # whom a membership lets in is known only now
+            opened(
+                catalogue, data, tried, frozenset({FUNCTIONS})
+            )  # whom a membership lets in is known only now
         named_columns(base, catalogue, data)
         learnt: dict[str, Hidden] = {}
-        watched(data, lambda prober: learnt.update(hidden(prober)))
+        nothing: frozenset[str] = frozenset()
+        checked(data, Options(watch=lambda prober: learnt.update(hidden(prober)), only=nothing))
         _hide(data, learnt, tried)
         _defined(connection, catalogue, data)
         apart = told_apart(connection, parse(_text(data)), seconds, told) if seconds else None
@@ -125,7 +126,8 @@ def _hide(data: dict[str, Any], learnt: dict[str, Hidden], tried: Try) -> None:
     entries = [(title, data["functions" if "(" in title else "tables"][title]) for title in learnt]
     for title, entry in entries:
         entry |= dict(zip(keys, (learnt[title].shown_when, learnt[title].hidden_when), strict=True))
-    found = {one.object for one in tried(data).found} if entries else set()
+    only = frozenset({FUNCTIONS, *learnt})
+    found = {one.object for one in tried(data, only).found} if entries else set()
     for title, entry in entries:
         if found & {title, f"function {title}"}:
             for key in keys:

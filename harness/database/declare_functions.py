@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from harness.database.catalogue import Catalogue, Function
+from harness.database.check import FUNCTIONS
 from harness.database.declare_tried import Try
 from harness.database.findings import Report
 from harness.database.trigger_texts import names_written
@@ -14,18 +15,19 @@ from harness.database.trigger_texts import names_written
 __all__ = ["opened"]
 
 _STEPS = 5
-"""How many things may open a function: each costs a check of the whole database."""
+"""How many things may open a function: each costs a check of all functions."""
 
 
-def opened(catalogue: Catalogue, data: dict[str, Any], tried: Try) -> Report:
+def opened(catalogue: Catalogue, data: dict[str, Any], tried: Try, only: frozenset[str] | None) -> Report:
     """Say of functions that give rows away to whom they do: found out by trying, the fewest first.
 
-    Returns what is said of the database in the end.
+    Returns what is said in the end of what is tried ``only``.
     """
     functions = {f"function {f.title}": f for f in catalogue.functions}
-    report = tried(data)
+    report = first = tried(data, only)
+    known = {f.object for f in first.found}
     for step in range(_STEPS):
-        leaking = [f.object for f in report.found if f.rule == "function-leaks"]
+        leaking = [f.object for f in report.found if f.rule == "function-leaks" and f.object in known]
         if not leaking:
             break
         for name in leaking:
@@ -34,8 +36,8 @@ def opened(catalogue: Catalogue, data: dict[str, Any], tried: Try) -> Report:
                     entry.pop(key, None)
                 ways = list(_ways(catalogue, data, functions[name]))
                 entry |= ways[min(step, len(ways) - 1)]
-        report = tried(data)
-    return report
+        report = tried(data, frozenset({FUNCTIONS}))
+    return tried(data, only) if report is not first and only is None else report
 
 
 def _ways(catalogue: Catalogue, data: dict[str, Any], function: Function) -> Iterator[dict[str, Any]]:

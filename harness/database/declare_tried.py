@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import psycopg
 
@@ -15,11 +15,17 @@ __all__ = ["Part", "Try", "evaluable", "settle"]
 
 Part = tuple[str, str]
 """Where an entry of the declaration stands: (``tables`` or ``buckets``, its name)."""
-Try = Callable[[dict[str, Any]], Report]
-"""Checks the database against a declaration."""
 
-_ROUNDS = 8
-"""Each costs a check of the whole database."""
+
+class Try(Protocol):
+    """Checks the database against a declaration, or what is named ``only`` (see check.Options)."""
+
+    def __call__(self, attempted: dict[str, Any], only: frozenset[str] | None = None) -> Report:
+        """What is said of it."""
+
+
+_ROUNDS = 12
+"""The first, and each after one in which all settled, costs a check of the whole database."""
 
 
 def settle(
@@ -35,11 +41,13 @@ def settle(
     for (kind, name), entries in left.items():
         data[kind][name] = next(entries, widest[kind, name])
     failed: list[Part] = []
-    for _ in range(_ROUNDS):
-        report = _news(tried(data), known) if left else Report()
+    only: frozenset[str] | None = None
+    for _ in range(_ROUNDS if left else 0):
+        report = _news(tried(data, only), known)
         failed = [part for part in left if _concerned(report, part)]
-        if not failed:
+        if not failed and only is None:
             return
+        only = frozenset(_title(part) for part in failed) or None  # at last, all together once more
         for kind, name in failed:
             if (entry := next(left[kind, name], None)) is None:
                 del left[kind, name]
@@ -57,7 +65,12 @@ def _news(report: Report, known: Report) -> Report:
 def _concerned(report: Report, part: Part) -> bool:
     """Whether something is said of it: found, or not proven."""
     said = [f"{one.object} {one.table} {one.what}" for one in report.found] + [str(g) for g in report.gaps]
-    return any((f"bucket {part[1]}" if part[0] == "buckets" else part[1]) in text for text in said)
+    return any(_title(part) in text for text in said)
+
+
+def _title(part: Part) -> str:
+    """What findings call it."""
+    return f"bucket {part[1]}" if part[0] == "buckets" else part[1]
 
 
 def evaluable(
