@@ -10,12 +10,12 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from harness.database.check import Options, check_connection
+from harness.database.check import FUNCTIONS, Options, check_connection
 from harness.database.declaration import load, parse
 from harness.database.declare import declared_text
 from harness.database.findings import Report
 from harness.providers.selfhosted.bootstrap import drop_database, scratch_database
-from tests.corpus import DECLARATION, SCHEMA, SILENT, differences, mutations, told
+from tests.corpus import DECLARATION, SCHEMA, SILENT, Mutation, differences, mutations, told
 from tests.pg_fixture import Cluster
 
 MUTATIONS = mutations()
@@ -64,18 +64,37 @@ def test_the_correct_schema_is_silent(corpus: Callable[..., str]) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_mistake_is_named_and_nothing_else(corpus: Callable[..., str], kind: str) -> None:
-    """Each is made in a transaction that is rolled back: the template stays as it is."""
+    """Each is made in a transaction that is rolled back: the template stays as it is.
+
+    Of every third the whole database is tried; of the others first what they are about, which takes a third
+    of the time, and the whole where that does not tell.
+    """
     wrong: list[str] = []
-    for mutation in (m for m in MUTATIONS if m.kind == kind):
-        # a superuser makes what only a superuser can make, and postgres looks at it
-        with psycopg.connect(corpus("supabase_admin" if mutation.superuser else "postgres")) as connection:
-            connection.execute(mutation.sql.encode())
-            if mutation.superuser:
-                connection.execute(b"set session authorization postgres")
-            report = examined(connection, DECLARATION)
-            connection.rollback()
-        wrong += differences(mutation, report)
+    for number, mutation in enumerate(m for m in MUTATIONS if m.kind == kind):
+        told_of = concerned(mutation) if number % 3 else None
+        if told_of is None or differences(mutation, mistaken(corpus, mutation, told_of)):
+            wrong += differences(mutation, mistaken(corpus, mutation, None))
     assert not wrong, "\n\n".join(wrong)
+
+
+def concerned(mutation: Mutation) -> frozenset[str]:
+    """What a mutation is about: each table, view and bucket that it names, and functions."""
+    declared = load(DECLARATION)
+    text = f"{mutation.sql} {mutation.expect}"
+    titles = {title for title in declared.tables if title.partition(".")[2] in text}
+    return frozenset({FUNCTIONS, *titles, *(f"bucket {name}" for name in declared.buckets if name in text)})
+
+
+def mistaken(corpus: Callable[..., str], mutation: Mutation, only: frozenset[str] | None) -> Report:
+    """The report on the corpus with a mistake in it."""
+    # a superuser makes what only a superuser can make, and postgres looks at it
+    with psycopg.connect(corpus("supabase_admin" if mutation.superuser else "postgres")) as connection:
+        connection.execute(mutation.sql.encode())
+        if mutation.superuser:
+            connection.execute(b"set session authorization postgres")
+        report = examined(connection, DECLARATION, only=only)
+        connection.rollback()
+    return report
 
 
 @pytest.mark.parametrize("schema", SILENT, ids=lambda path: path.stem)
