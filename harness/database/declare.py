@@ -80,9 +80,8 @@ def declared_text(
             del data["memberships"][name]
         settle(data, _candidates(catalogue, base, valid, data), tried, said)
         if data.get("functions"):
-            opened(
-                catalogue, data, tried, frozenset({FUNCTIONS})
-            )  # whom a membership lets in is known only now
+            # whom a membership lets in is known only now
+            opened(catalogue, data, tried, frozenset({FUNCTIONS}))
         named_columns(base, catalogue, data)
         learnt: dict[str, Hidden] = {}
         nothing: frozenset[str] = frozenset()
@@ -90,6 +89,7 @@ def declared_text(
         _hide(data, learnt, tried)
         _defined(connection, catalogue, data)
         apart = told_apart(connection, parse(_text(data)), seconds, told) if seconds else None
+        connection.rollback()  # else leaving the block would commit what was planted
     return _text(data, unsaid(catalogue, base, data)) + noted(catalogue, apart)
 
 

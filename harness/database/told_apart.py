@@ -42,25 +42,36 @@ def told_apart(
 ) -> set[str]:
     """Of what trying would notice the loss of any condition, as findings call it.
 
-    For at most ``seconds``, in one transaction that the caller rolls back. What no time was left for, and
-    what cannot be read, is not among it.
+    For at most ``seconds``, in the open transaction, which is rolled back. What no time was left for, what
+    cannot be read, and that of which the database took no change, is not among it.
 
     Raises:
         psycopg.OperationalError: when the connection is lost.
     """
+    try:
+        return _told_apart(connection, declaration, time.monotonic() + seconds, told)
+    finally:
+        if not connection.closed:
+            connection.rollback()
+
+
+def _told_apart(
+    connection: psycopg.Connection[Any],
+    declaration: Declaration,
+    deadline: float,
+    told: Callable[[str], None],
+) -> set[str]:
     catalogue = read_for(connection, declaration)
     known = subjects(catalogue, declaration)
     prober = planted(connection, catalogue, declaration, known, Report(), Options())
     if prober is None:
         return set()
-    bench = _Bench(prober, time.monotonic() + seconds)
+    bench = _Bench(prober, deadline)
     found: set[str] = set()
     for name, mutants in bench.everything():
-        if time.monotonic() > bench.deadline:
-            break
         told(f"what trying would notice: {name}")
         try:
-            if all(bench.noticed(alternatives) for alternatives in mutants):
+            if bench.told_apart(mutants):
                 found.add(name)
         except (ValueError, CannotBecome):  # it cannot be read, or not be tried
             continue
@@ -111,10 +122,21 @@ class _Bench:
                 found.setdefault(function.oid, {})[subject.key] = subject
         return found
 
-    def noticed(self, alternatives: Iterable[_Mutant]) -> bool:
-        """Whether trying notices one of ``alternatives``; those that the database refuses do not count."""
-        taken = [answer for mutant in alternatives if (answer := self._tried(mutant)) is not None]
-        return any(taken) or not taken
+    def told_apart(self, mutants: Iterable[tuple[_Mutant, ...]]) -> bool:
+        """Whether trying notices each of ``mutants`` before the deadline; of alternatives, one.
+
+        Those that the database refuses do not count; where it refuses them all, nothing is known.
+        """
+        refused = noticed = 0
+        for alternatives in mutants:
+            if time.monotonic() > self.deadline:
+                return False
+            taken = [answer for mutant in alternatives if (answer := self._tried(mutant)) is not None]
+            if taken and not any(taken):
+                return False
+            noticed += bool(taken)
+            refused += not taken
+        return noticed > 0 or refused == 0
 
     def _tried(self, mutant: _Mutant) -> bool | None:
         """Whether trying notices it; None when the database refuses it."""

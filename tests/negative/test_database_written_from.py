@@ -136,7 +136,6 @@ def test_what_trying_would_not_notice_is_known(bare: Callable[[str], str]) -> No
     with psycopg.connect(dsn) as connection:
         was = connection.execute(before).fetchone()
         apart = told_apart(connection, parse(BOARDS), seconds=60)
-        connection.rollback()
         assert connection.execute(before).fetchone() == was
         assert connection.execute("select count(*) from public.boards").fetchone() == (0,)
     assert apart >= {
@@ -192,3 +191,15 @@ def test_a_function_that_no_longer_runs_with_its_callers_rights_is_named(
     (found,) = [one for one in report.found if one.rule == "changed-unproven"]
     assert found.object == "function public.add(text)"
     assert "its caller's rights" in found.what
+
+
+def test_declaring_leaves_nothing_behind(bare: Callable[[str], str]) -> None:
+    dsn = bare(SCHEMA + SPOTS)
+    rows = "select (select count(*) from auth.users), (select count(*) from public.boards)"
+    definitions = "select array_agg(p order by polname, polrelid)::text from pg_policy p"
+    with psycopg.connect(dsn) as connection:
+        before = [connection.execute(query).fetchone() for query in (rows, definitions)]
+    for seconds in (0.0, 60.0):
+        declared_text(dsn, seconds=seconds)
+        with psycopg.connect(dsn) as connection:
+            assert [connection.execute(query).fetchone() for query in (rows, definitions)] == before
