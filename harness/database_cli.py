@@ -92,7 +92,8 @@ def declare(
         list[str] | None, typer.Option("--schema", help="An exposed schema; several times.")
     ] = None,
     seconds: Annotated[
-        float, typer.Option(min=0.0, help="For how long to find out what trying would not notice.")
+        float,
+        typer.Option(min=0.0, help="To find out what trying would not notice; locks tables."),
     ] = 30.0,
 ) -> None:
     """Write a first declaration from what the database allows now, for a person to correct.
