@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -135,6 +136,23 @@ def test_a_connection_that_passes_over_a_port_is_waited_for() -> None:
         require_free("web", port, "files")
 
 
+def test_what_is_left_of_a_connection_that_has_ended_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ports, "_PASSING_SECONDS", 0.05)
+    with half_closed_connection() as (port, reset):
+        threading.Timer(0.5, reset).start()
+        require_free("web", port, "files")
+
+
+def test_what_stays_of_a_connection_that_has_ended_is_called_that(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ports, "_PASSING_SECONDS", 0.05)
+    monkeypatch.setattr(ports, "_ENDED_SECONDS", 0.1)
+    with (
+        half_closed_connection() as (port, _),
+        pytest.raises(DeployError, match=rf"port {port} is taken by a connection that has ended"),
+    ):
+        require_free("web", port, "files")
+
+
 def test_a_connection_that_stays_on_a_port_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ports, "_PASSING_SECONDS", 0.1)
     with passing_connection() as (port, _):
@@ -151,7 +169,10 @@ def passing_connection() -> Iterator[tuple[int, Callable[[], None]]]:
         accepted, _ = server.accept()
 
         def end() -> None:
-            accepted.close()  # whoever closes first keeps the TIME_WAIT: not the port in question
+            if client.fileno() < 0:
+                return
+            accepted.close()
+            client.recv(1)  # whoever closes first keeps the TIME_WAIT: not the port in question
             client.close()
 
         try:
@@ -242,3 +263,18 @@ def test_an_orphan_without_the_mark_is_stopped_as_well(processes: LocalProcesses
     wait_until("orphaned", lambda: orphan.ppid() == 1, seconds=10)
     assert any(f"(pid {orphan.pid})" in name for name in processes.shutdown())
     assert not orphan.is_running()
+
+
+@contextlib.contextmanager
+def half_closed_connection() -> Iterator[tuple[int, Callable[[], None]]]:
+    """A port that a closed connection still uses, as its peer is open; what makes the peer reset it."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        client = socket.create_connection(server.getsockname())
+        accepted, _ = server.accept()
+        port = client.getsockname()[1]
+        client.close()
+        accepted.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        try:
+            yield port, accepted.close
+        finally:
+            accepted.close()

@@ -16,7 +16,10 @@ from harness.waiting import wait_until
 __all__ = ["holder", "require_free"]
 
 
+_ENDED = {psutil.CONN_TIME_WAIT, psutil.CONN_FIN_WAIT2}
 _PASSING_SECONDS = 5.0
+# Linux keeps the end that closed first for 60 s (TCP_TIMEWAIT_LEN), which no setting shortens.
+_ENDED_SECONDS = 62.0
 
 
 def is_taken(port: int) -> bool:
@@ -34,7 +37,10 @@ def _listens(port: int) -> bool:
 
 
 def _can_bind(port: int) -> bool:
-    """As servers bind, so a connection that has ended (TIME_WAIT) is not in their way."""
+    """As servers bind: what an earlier server's connections have left (TIME_WAIT) is not in their way.
+
+    What a client's has left is, since Linux asks that both ends of the dispute have SO_REUSEADDR.
+    """
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -52,12 +58,30 @@ def holder(port: int) -> str:
         connections = psutil.net_connections("tcp")
     except psutil.AccessDenied:
         return "a process of another user"
-    mine = [one for one in connections if one.laddr and one.laddr[1:2] == (port,) and one.pid]
-    for connection in sorted(mine, key=lambda one: one.status != psutil.CONN_LISTEN):
-        process = psutil.Process(connection.pid)
-        who = f"pid {process.pid} ({process.name()}, user {process.username()}){_stack_of(process)}"
-        return who if connection.status == psutil.CONN_LISTEN else f"a connection of {who}"
+    mine = [one for one in connections if one.laddr and one.laddr[1:2] == (port,)]
+    for connection in sorted(mine, key=lambda one: (not one.pid, one.status != psutil.CONN_LISTEN)):
+        if connection.pid:
+            return _of_process(connection.pid, connection.status)
+        if connection.status in _ENDED:
+            return "a connection that has ended, whose port the system keeps for a minute"
     return "a process of another user"
+
+
+def _of_process(pid: int, status: str) -> str:
+    try:
+        process = psutil.Process(pid)
+        who = f"pid {pid} ({process.name()}, user {process.username()}){_stack_of(process)}"
+    except psutil.Error:
+        who = f"pid {pid}, which has just ended"
+    return who if status == psutil.CONN_LISTEN else f"a connection of {who}"
+
+
+def _has_ended(port: int) -> bool:
+    """Whether only connections that nobody has any more use ``port``: it becomes free by itself."""
+    with contextlib.suppress(psutil.AccessDenied):
+        found = [one for one in psutil.net_connections("tcp") if one.laddr and one.laddr[1:2] == (port,)]
+        return bool(found) and all(one.status in _ENDED and not one.pid for one in found)
+    return False
 
 
 def _stack_of(process: psutil.Process) -> str:
@@ -72,20 +96,24 @@ def require_free(component: str, port: int, program: str) -> None:
     """Refuse to start on a port that somebody else holds.
 
     Systems give connections any port above 32768 (Linux), which includes those that Supabase has by custom:
-    one that merely passes is waited for, 5 s.
+    one that merely passes is waited for, 5 s; the rest of one that has ended, until the system frees it.
 
     Raises:
         DeployError: names the process that holds it, and what to do.
     """
-    with contextlib.suppress(DeadlineExceeded):
-        wait_until(
-            f"port {port} to be free",
-            lambda: _listens(port) or not is_taken(port),
-            seconds=_PASSING_SECONDS,
-        )
+    if not _becomes_free(port, _PASSING_SECONDS) and _has_ended(port):
+        _becomes_free(port, _ENDED_SECONDS)
     if is_taken(port):
         raise DeployError(
             component,
             f"port {port} is taken by {holder(port)}",
             f"stop that process, or give {program} another port (`{component}:` in the environment file)",
         )
+
+
+def _becomes_free(port: int, seconds: float) -> bool:
+    """Whether ``port`` is free within ``seconds``; a server on it is not waited for."""
+    with contextlib.suppress(DeadlineExceeded):
+        wait_until(f"port {port} to be free", lambda: _listens(port) or not is_taken(port), seconds=seconds)
+        return not is_taken(port)
+    return False
