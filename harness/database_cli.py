@@ -100,8 +100,8 @@ def declare(
 
     Then it leaves out one condition at a time (and undoes it), to see what a check would not notice.
     """
+    from harness.database.declaration import parse
     from harness.database.declare import declared_text
-    from harness.database.written_from import BLIND
 
     _readable(dsn)
     try:
@@ -119,9 +119,11 @@ def declare(
     except OSError as error:
         raise _wrong("--output", f"{output} cannot be written: {error.strerror}") from None
     console.print(f"written: {output}; read it: it says what is allowed, not what is meant")
-    if blind := sum(line.endswith(f" {BLIND}") for line in text.splitlines()):
+    if blind := sum(bool(then.blind) for then in parse(text).written_from.values()):
         console.print(f"blind: {blind} policies, views and functions, so marked under written_from: trying")
-        console.print("does not tell all their conditions apart, and a later change will be a finding")
+        console.print(
+            "would not notice the loss of the conditions named there; a check says where one goes"
+        )
 
 
 @app.command()

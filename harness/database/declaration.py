@@ -31,6 +31,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, ValidationError
 
 from harness.database.declaration_contradictions import contradictions
+from harness.database.origin import Origin, Origins
 from harness.environment.base import Strict
 from harness.environment.yaml_tree import Path as TreePath
 from harness.environment.yaml_tree import Tree, read_tree
@@ -205,8 +206,8 @@ class Declaration(Strict):
     """Functions that callers may call, by schema.name(argument types)."""
     buckets: dict[str, Bucket] = Field(default_factory=dict)
     """Storage buckets by id."""
-    written_from: dict[str, str] = Field(default_factory=dict)
-    """Digests of the policies, views and functions that it was written from: see written_from.py."""
+    written_from: Origins = Field(default_factory=dict)
+    """What the policies, views and functions were that it was written from: see written_from.py."""
 
     @property
     def callers(self) -> tuple[str, ...]:
@@ -300,4 +301,4 @@ def _problem(shown: str, tree: Tree, detail: Any) -> Problem:
     return Problem(_place(shown, tree, path), _at(path, what[:1].lower() + what[1:]), hint)
 
 
-_MODELS: tuple[type[BaseModel], ...] = (Declaration, Table, Rule, Membership, FunctionRule, Bucket)
+_MODELS: tuple[type[BaseModel], ...] = (Declaration, Table, Rule, Membership, FunctionRule, Bucket, Origin)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -25,9 +25,9 @@ from harness.database.prober import Prober
 from harness.database.session import Outcome
 from harness.database.variants import Change, shown, statement
 from harness.database.wishes import combined, wishes
-from harness.database.written_from import unchanged
+from harness.database.written_from import functions_in, unchanged
 
-__all__ = ["surpassed"]
+__all__ = ["compared", "surpassed"]
 
 _ROWS = 50
 _LARGE = 2_000
@@ -55,11 +55,13 @@ def surpassed(prober: Prober) -> Iterator[Found]:
         if rule is None or not rule.was or function.kind != "f":
             continue
         if not unchanged(prober.catalogue, prober.declaration, f"function {function.title}"):
-            yield from itertools.islice(_compared(prober, function, rule.was), 1)
+            yield from itertools.islice(compared(prober, function, rule.was), 1)
 
 
-def _compared(prober: Prober, function: Function, was: str) -> Iterator[Found]:
-    text = " ".join([was, *(f.body for f in prober.catalogue.called([function.oid]))])
+def compared(prober: Prober, function: Function, was: str) -> Iterator[Found]:
+    """Calls by which somebody gets or changes more than by what ``function`` was."""
+    asked = [function.oid, *functions_in(prober.catalogue, was)]
+    text = " ".join([was, *(f.body for f in prober.catalogue.called(asked))])
     titles = tables_in(prober.catalogue, text)
     tables = [r for r in prober.catalogue.relations if r.title in titles and r.table and r.rows < _LARGE]
     watch = _watching(tables)
@@ -110,14 +112,34 @@ def _calls(prober: Prober, function: Function, titles: set[str]) -> Iterator[_Ca
     anybody = [actor for actor in prober.intruders if actor.user is None]
     everybody = [*anybody, *(world.actor for world in prober.worlds.values())]
     rows = [row for row in prober.worlds["A"].rows.values() if row.relation.title in titles]
-    keys = {str(row.data.get(name)) for row in rows for name in row.relation.key}
+    keys = {str(row.data.get(name)) for row in rows for name in _identifying(row.relation)}
     for actor in everybody[:_MOST_ACTORS]:
         if actor.role in function.executors:
-            ways = list(arguments(prober, function, actor, set()))
-            ways.sort(key=lambda way: -sum(any(f"'{key}'" in one for key in keys) for one in way))
+            ways = _varied(arguments(prober, function, actor, set()), keys)
             for given in [*ways[:_MOST_WAYS], *own_arguments(prober, function, actor)]:
                 call = f'"{function.schema}"."{function.name}"({", ".join(given)})'
                 yield _Call(actor, call, f"select to_jsonb(given_)::text from {call} given_ limit {_ROWS}")
+
+
+def _identifying(relation: Relation) -> list[str]:
+    """Columns that say which row it is, or which rows it belongs to."""
+    linked = [name for c in relation.constraints if c.kind == "f" for name in c.columns]
+    return [*relation.key, *linked]
+
+
+def _varied(ways: Iterable[list[str]], keys: set[str]) -> list[list[str]]:
+    """Those that hold many keys first, but before others each that holds one where none before it did."""
+    first: list[list[str]] = []
+    later: list[list[str]] = []
+    seen: set[tuple[int, str]] = set()
+    held = [
+        ({(i, one) for i, one in enumerate(way) if any(f"'{key}'" in one for key in keys)}, way)
+        for way in ways
+    ]
+    for places, way in sorted(held, key=lambda one: -len(one[0])):
+        (first if places - seen else later).append(way)
+        seen |= places
+    return first + later
 
 
 def _watching(tables: list[Relation]) -> str:

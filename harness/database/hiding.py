@@ -11,7 +11,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -82,9 +82,11 @@ class _Source:
                 yield f"select to_jsonb(given_)::text from {call} given_ limit {_ROWS}"
 
 
-def forgotten(prober: Prober) -> Iterator[Found]:
-    """What is declared to hide rows, and hides them no longer."""
+def forgotten(prober: Prober, only: Collection[str] | None = None) -> Iterator[Found]:
+    """What is declared to hide rows, and hides them no longer; of ``only`` these functions and views."""
     for source in _sources(prober):
+        if only is not None and source.item.title not in only:
+            continue
         declared = source.declared
         asked = _shown(prober, source, [declared.shown_when]) if declared.hidden_when else None
         if asked is None:

@@ -1,8 +1,8 @@
 """What trying would notice: each condition of each policy, helper, function and view is left out once.
 
 A check that does not notice is blind there: whoever leaves out that very condition later would pass. So
-`harness db declare` tries, on the database as it is, and what is noticed in every part is noted as tried:
-that may be written otherwise later. Of all else a change is a finding (see written_from.py).
+`harness db declare` tries, on the database as it is, and notes the conditions whose loss nobody noticed:
+where one is not there later, that is a finding (see written_from.py). All else may be written otherwise.
 """
 
 from __future__ import annotations
@@ -17,16 +17,19 @@ import psycopg
 from harness.database.catalogue import Catalogue, Function, Policy, Relation, quoted
 from harness.database.causes import policy_title
 from harness.database.check import TABLE, VIEW, Options, planted, read_for
+from harness.database.conditions import weaker_clauses
 from harness.database.declaration import Declaration
 from harness.database.findings import Report
+from harness.database.former import compared
+from harness.database.hiding import forgotten
 from harness.database.oracle import Subject, subjects
 from harness.database.prober import Prober
 from harness.database.prober_functions import functions
 from harness.database.session import CannotBecome
 from harness.database.side_effects import side_effects
 from harness.database.static_functions import own_functions
-from harness.database.weaker import of_condition, of_function, of_query
-from harness.database.written_from import concerns, view_title
+from harness.database.weaker import Weaker, of_function, of_query
+from harness.database.written_from import concerns, functions_in, view_title
 
 __all__ = ["told_apart"]
 
@@ -39,11 +42,11 @@ def told_apart(
     declaration: Declaration,
     seconds: float,
     told: Callable[[str], None] = lambda _: None,
-) -> set[str]:
-    """Of what trying would notice the loss of any condition, as findings call it.
+) -> dict[str, tuple[str, ...]]:
+    """By what findings call it: the conditions whose loss trying would not notice.
 
-    For at most ``seconds``, in the open transaction, which is rolled back. What no time was left for, what
-    cannot be read, and that of which the database took no change, is not among it.
+    For at most ``seconds``, in the open transaction, which is rolled back; conditions that no time was left
+    for are among them. What cannot be read or tried, or of which the database took no change, is not there.
 
     Raises:
         psycopg.OperationalError: when the connection is lost.
@@ -60,32 +63,37 @@ def _told_apart(
     declaration: Declaration,
     deadline: float,
     told: Callable[[str], None],
-) -> set[str]:
+) -> dict[str, tuple[str, ...]]:
     catalogue = read_for(connection, declaration)
     known = subjects(catalogue, declaration)
     prober = planted(connection, catalogue, declaration, known, Report(), Options())
     if prober is None:
-        return set()
+        return {}
     bench = _Bench(prober, deadline)
-    found: set[str] = set()
+    found: dict[str, tuple[str, ...]] = {}
     for name, mutants in bench.everything():
         told(f"what trying would notice: {name}")
         try:
-            if bench.told_apart(mutants):
-                found.add(name)
+            unnoticed = bench.unnoticed(mutants)
         except (ValueError, CannotBecome):  # it cannot be read, or not be tried
             continue
+        if unnoticed is not None:
+            found[name] = tuple(sorted(unnoticed))
     return found
 
 
 @dataclass(frozen=True)
 class _Mutant:
-    """A statement that leaves a condition out, the catalogue after it, and where it might be noticed."""
+    """A statement that leaves a condition out, the catalogue after it, and where it might be noticed.
 
+    ``lost`` are two, where both clauses of a policy have one and each makes up for the other.
+    """
+
+    lost: tuple[str, ...]
     statement: str
     catalogue: Catalogue
     subjects: tuple[Subject, ...] = ()
-    function: Function | None = None
+    called: tuple[Function, ...] = ()
 
 
 @dataclass
@@ -104,39 +112,55 @@ class _Bench:
                 yield policy_title(policy, relation), self._policy(policy, relation, concerned)
             if relation.kind == "v":
                 yield view_title(relation), self._view(relation, on)
-        resting = self._resting(subjects)
+        resting, asking = self._resting(subjects), self._asking()
         for function in own_functions(self.prober.catalogue):
-            declared = function.title in self.prober.declaration.functions
-            if declared or function.oid in resting:
-                on = tuple(resting.get(function.oid, {}).values())
-                yield f"function {function.title}", self._function(function, on, declared)
+            on = tuple(resting.get(function.oid, {}).values())
+            yield f"function {function.title}", self._function(function, on, asking.get(function.oid, []))
 
     def _resting(self, subjects: list[Subject]) -> dict[int, dict[tuple[int, str], Subject]]:
-        """By function: the tables whose policies or triggers ask it."""
+        """By function: the tables whose policies or triggers ask it, and the views that do."""
         catalogue = self.prober.catalogue
         found: dict[int, dict[tuple[int, str], Subject]] = {}
         for subject in subjects:
             asked = [oid for policy in catalogue.policies_of(subject.relation) for oid in policy.functions]
             asked += [trigger["function"] for trigger in catalogue.triggers_of(subject.relation)]
+            asked += functions_in(catalogue, subject.relation.definition or "")
             for function in catalogue.called(asked):
                 found.setdefault(function.oid, {})[subject.key] = subject
         return found
 
-    def told_apart(self, mutants: Iterable[tuple[_Mutant, ...]]) -> bool:
-        """Whether trying notices each of ``mutants`` before the deadline; of alternatives, one.
+    def _asking(self) -> dict[int, list[Function]]:
+        """By function: those that callers may call and that ask it, itself among them."""
+        catalogue = self.prober.catalogue
+        found: dict[int, list[Function]] = {}
+        for function in own_functions(catalogue):
+            if function.title in self.prober.declaration.functions:
+                for asked in catalogue.called([function.oid]):
+                    found.setdefault(asked.oid, []).append(function)
+        return found
+
+    def unnoticed(self, mutants: Iterable[tuple[_Mutant, ...]]) -> set[str] | None:
+        """What of ``mutants`` trying does not notice before the deadline; of alternatives, one is enough.
 
         Those that the database refuses do not count; where it refuses them all, nothing is known.
         """
-        refused = noticed = 0
+        found: set[str] = set()
+        refused = tried = 0
         for alternatives in mutants:
-            if time.monotonic() > self.deadline:
-                return False
+            lost = {one for mutant in alternatives for one in mutant.lost}
+            late, both = time.monotonic() > self.deadline, len(lost) > 1
+            if late or (both and not lost <= found):
+                found |= set() if both else lost
+                tried += 1
+                continue
             taken = [answer for mutant in alternatives if (answer := self._tried(mutant)) is not None]
-            if taken and not any(taken):
-                return False
-            noticed += bool(taken)
+            if any(taken):
+                found -= lost
+            elif taken:
+                found |= lost
+            tried += bool(taken)
             refused += not taken
-        return noticed > 0 or refused == 0
+        return found if tried or not refused else None
 
     def _tried(self, mutant: _Mutant) -> bool | None:
         """Whether trying notices it; None when the database refuses it."""
@@ -152,13 +176,20 @@ class _Bench:
             for subject in mutant.subjects:
                 if any(kind not in self._usual[subject.key] for kind in self._kinds(prober, subject)):
                     return True
-            return mutant.function is not None and self._called(prober, mutant.function, mutant.subjects)
+            titles = {function.title for function in mutant.called}
+            titles |= {subject.relation.title for subject in mutant.subjects}
+            return any(forgotten(prober, titles)) or any(
+                self._called(prober, function, mutant.subjects) for function in mutant.called
+            )
 
     def _called(self, prober: Prober, function: Function, on: tuple[Subject, ...]) -> bool:
         """Whether a function that is called, or fires, gives away or does what it should not."""
         if function.returns == "trigger":
             return any(side_effects(replace(prober, subjects=list(on))))
-        return any(functions(prober, function))
+        if any(functions(prober, function)):
+            return True
+        rule = prober.declaration.functions.get(function.title)
+        return rule is not None and bool(rule.was) and any(compared(prober, function, rule.was))
 
     def _kinds(self, prober: Prober, subject: Subject) -> Iterator[tuple[str, str, str]]:
         for probe in TABLE if subject.relation.table else VIEW:
@@ -169,47 +200,73 @@ class _Bench:
     def _policy(
         self, policy: Policy, relation: Relation, on: tuple[Subject, ...]
     ) -> Iterator[tuple[_Mutant, ...]]:
+        weaker = list(weaker_clauses(policy))
+        for one in weaker:
+            yield (self._altered(policy, relation, on, [one]),)
+        by_condition: dict[str, list[tuple[str, Weaker]]] = {}
+        for one in weaker:
+            by_condition.setdefault(one[1].lost.partition(": ")[2], []).append(one)
+        for both in by_condition.values():
+            if len(both) > 1:
+                yield (self._altered(policy, relation, on, both),)
+
+    def _altered(
+        self,
+        policy: Policy,
+        relation: Relation,
+        on: tuple[Subject, ...],
+        weaker: list[tuple[str, Weaker]],
+    ) -> _Mutant:
         catalogue = self.prober.catalogue
+        texts = {clause: one.text for clause, one in weaker}
         statement = f"alter policy {quoted(policy.name)} on {relation.sql}"
-        weaker = [("using", using, replace(policy, using=using)) for using in _without(policy.using)]
-        weaker += [("with check", check, replace(policy, check=check)) for check in _without(policy.check)]
-        for clause, text, changed in weaker:
-            policies = [changed if one is policy else one for one in catalogue.policies]
-            after = replace(catalogue, policies=policies, memo={})
-            yield (_Mutant(f"{statement} {clause} ({text})", after, on),)
+        clauses = " ".join(f"{clause} ({text})" for clause, text in texts.items())
+        using, check = texts.get("using", policy.using), texts.get("with check", policy.check)
+        changed = replace(policy, using=using, check=check)
+        policies = [changed if one is policy else one for one in catalogue.policies]
+        after = replace(catalogue, policies=policies, memo={})
+        return _Mutant(tuple(one.lost for _, one in weaker), f"{statement} {clauses}", after, on)
 
     def _view(self, relation: Relation, on: tuple[Subject, ...]) -> Iterator[tuple[_Mutant, ...]]:
         if relation.invoker:  # what it shows is its caller's already
             return
         catalogue = self.prober.catalogue
         options = f" with ({', '.join(relation.options)})" if relation.options else ""
-        for weaker in of_query(relation.definition or ""):
+        for weaker, lost in of_query(relation.definition or ""):
             changed = replace(relation, definition=weaker)
             relations = [changed if one is relation else one for one in catalogue.relations]
             after = replace(catalogue, relations=relations, memo={})
             subjects = tuple(replace(one, relation=changed) for one in on)
             statement = f"create or replace view {relation.sql}{options} as {weaker}"
-            yield (_Mutant(statement, after, subjects),)
+            yield (_Mutant((lost,), statement, after, subjects),)
 
     def _function(
-        self, function: Function, on: tuple[Subject, ...], declared: bool
+        self, function: Function, on: tuple[Subject, ...], asking: list[Function]
     ) -> Iterator[tuple[_Mutant, ...]]:
-        if declared and not on and not function.definer:  # it does no more than its caller may do anyway
+        # with their caller's rights alone they do no more than that caller may do anyway
+        asking = [one for one in asking if one.definer or function.definer]
+        if not on and not asking:
             return
         definition = self._definition(function)
         for bodies in of_function(function):
-            yield tuple(self._redefined(function, definition, body, on, declared) for body in bodies)
+            yield tuple(self._redefined(function, definition, body, on, asking) for body in bodies)
 
     def _redefined(
-        self, function: Function, definition: str, body: str, on: tuple[Subject, ...], declared: bool
+        self,
+        function: Function,
+        definition: str,
+        weaker: Weaker,
+        on: tuple[Subject, ...],
+        asking: list[Function],
     ) -> _Mutant:
         catalogue = self.prober.catalogue
-        changed = replace(function, body=body)
+        changed = replace(function, body=weaker.text)
         others = [changed if one is function else one for one in catalogue.functions]
         after = replace(catalogue, functions=others, memo={})
-        statement = definition.replace(function.body, body)
-        acts = declared or function.returns == "trigger"
-        return _Mutant(statement, after, on, changed if acts else None)
+        statement = definition.replace(function.body, weaker.text)
+        called = [changed if one is function else one for one in asking]
+        called += [changed] if function.returns == "trigger" else []
+        return _Mutant((weaker.lost,), statement, after, on, tuple(called))
 
     def _definition(self, function: Function) -> str:
         """`create or replace function` as the database would write it.
@@ -222,7 +279,3 @@ class _Bench:
         if str(definition).count(function.body) != 1:
             raise ValueError(f"the body of {function.title} stands elsewhere")
         return str(definition)
-
-
-def _without(clause: str | None) -> Iterator[str]:
-    return of_condition(clause) if clause is not None else iter(())

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 from pglast import ast, enums, parse_plpgsql, parse_sql
 from pglast.parser import ParseError
@@ -16,29 +16,48 @@ from pglast.stream import RawStream
 
 from harness.database.catalogue import Function
 
-__all__ = ["of_condition", "of_function", "of_query", "plainly"]
+__all__ = ["Weaker", "of_condition", "of_function", "of_query", "plainly"]
 
 _CONDITIONS = ("whereClause", "quals", "havingClause")
 _STATEMENT = re.compile(r"\s*(select|insert|update|delete|with)\b", re.I)
-Place = tuple[Callable[[Any], None], Any, list[Any]]
-"""How something is set, what stands there, and what can take its place."""
+_WAY = "… or "
+"""Stands before a condition once for each `or` that it is beneath: there are other ways than to meet it."""
 
 
-def of_condition(text: str) -> Iterator[str]:
+class Weaker(NamedTuple):
+    """SQL without one of its conditions, and which, as `plainly` writes it."""
+
+    text: str
+    lost: str
+
+
+class _Place(NamedTuple):
+    """How something is set, what stands there, and what can take its place: each with what it lacks."""
+
+    set: Callable[[Any], None]
+    old: Any
+    others: list[tuple[Any, Any]]
+    ways: int
+
+
+def of_condition(text: str) -> Iterator[Weaker]:
     """A condition as a policy has it, each time without one of its parts; the last time without all.
 
     Raises:
         ValueError: when it cannot be read.
     """
+    if plainly(text) == plainly("true"):
+        return
     seen = {plainly("true"), plainly(text)}
-    for weaker in (*_weaker(f"select ({text})"), "select true"):
+    for weaker, lost in _weaker(f"select ({text})"):
         condition = weaker[len("select ") :]
-        if plainly(condition) not in seen or (weaker == "select true" and plainly(text) != plainly("true")):
+        if plainly(condition) not in seen:
             seen.add(plainly(condition))
-            yield condition
+            yield Weaker(condition, lost)
+    yield Weaker("true", _shown(plainly(text)))
 
 
-def of_query(text: str) -> Iterator[str]:
+def of_query(text: str) -> Iterator[Weaker]:
     """Statements, each time without one of their conditions.
 
     Raises:
@@ -105,7 +124,7 @@ def _asked_once(node: Any) -> Any:
     return node
 
 
-def of_function(function: Function) -> Iterator[tuple[str, ...]]:
+def of_function(function: Function) -> Iterator[tuple[Weaker, ...]]:
     """Bodies without one of their conditions; of several, one is weaker, which one only trying can tell.
 
     Raises:
@@ -117,12 +136,12 @@ def of_function(function: Function) -> Iterator[tuple[str, ...]]:
     elif function.language == "plpgsql":
         for old, others in _of_plpgsql(function):
             if body.count(old) == 1:
-                yield tuple(body.replace(old, f" {new} ") for new in others)
+                yield tuple(Weaker(body.replace(old, f" {new} "), lost) for new, lost in others)
     else:
         raise ValueError(f"{function.title} cannot be read")
 
 
-def _of_plpgsql(function: Function) -> Iterator[tuple[str, tuple[str, ...]]]:
+def _of_plpgsql(function: Function) -> Iterator[tuple[str, tuple[Weaker, ...]]]:
     """A query of the body, and the same without one of its conditions, or without any."""
     arguments = ", ".join(f'"{given["name"]}" text' for given in function.inputs if given["name"])
     returns = "trigger" if function.returns == "trigger" else "setof record" if function.set else "text"
@@ -135,9 +154,10 @@ def _of_plpgsql(function: Function) -> Iterator[tuple[str, tuple[str, ...]]]:
         if _STATEMENT.match(query):
             yield from ((query, (weaker,)) for weaker in _weaker(query))
         elif place == "cond" or (place == "PLpgSQL_stmt_return" and function.returns == "boolean"):
-            for weaker in _weaker(f"select ({query})", positive=place != "cond"):
-                yield query, (weaker[len("select ") :],)
-            yield query, ("true", "false")
+            for weaker, lost in _weaker(f"select ({query})", positive=place != "cond"):
+                yield query, (Weaker(weaker[len("select ") :], lost),)
+            whole = _shown(plainly(query))
+            yield query, (Weaker("true", whole), Weaker("false", whole))
 
 
 def _queries(told: Any, place: str = "") -> Iterator[tuple[str, str]]:
@@ -150,42 +170,50 @@ def _queries(told: Any, place: str = "") -> Iterator[tuple[str, str]]:
             yield from _queries(value, "" if key.endswith("_body") else inner)
 
 
-def _weaker(text: str, *, positive: bool = True) -> Iterator[str]:
+def _weaker(text: str, *, positive: bool = True) -> Iterator[Weaker]:
     try:
         statements = parse_sql(text)
     except ParseError as error:
         raise ValueError(f"it cannot be read: {error}") from None
-    for set_, old, others in [place for raw in statements for place in _places(raw.stmt, positive)]:
-        for other in others:
-            set_(other)
-            yield "; ".join(_written(raw.stmt) for raw in statements)
-        set_(old)
+    for place in [place for raw in statements for place in _places(raw.stmt, positive)]:
+        for other, lost in place.others:
+            told = _WAY * place.ways + _shown(plainly(_written(lost)))
+            place.set(other)
+            yield Weaker("; ".join(_written(raw.stmt) for raw in statements), told)
+        place.set(place.old)
 
 
-def _places(node: Any, positive: bool) -> Iterator[Place]:
+def _shown(plain: str) -> str:
+    return plain.removeprefix("SELECT ")
+
+
+def _places(node: Any, positive: bool, ways: int = 0) -> Iterator[_Place]:
     """Wherever a condition stands in ``node``, or a part of one.
 
     ``positive``: more is let through where more conditions are true; beneath a NOT it is the other way.
+    ``ways`` counts where one of several conditions is enough.
     """
     if isinstance(node, tuple | list):
         for one in node:
-            yield from _places(one, positive)
+            yield from _places(one, positive, ways)
     if not isinstance(node, ast.Node):
         return
     if isinstance(node, ast.BoolExpr) and node.boolop == enums.BoolExprType.NOT_EXPR:
-        yield from _places(node.args, not positive)
+        yield from _places(node.args, not positive, ways)
         return
     if _chain(node, positive):
         parts = node.args
-        yield _setter(node, "args"), parts, [tuple(p for p in parts if p is not left) for left in parts]
+        others = [(tuple(p for p in parts if p is not left), left) for left in parts]
+        yield _Place(_setter(node, "args"), parts, others, ways)
+    ways += _chain(node, not positive)
     for name in node:
         value = getattr(node, name)
         alone = name in _CONDITIONS or (
             isinstance(node, ast.ResTarget) and name == "val" and _boolean(value)
         )
         if alone and isinstance(value, ast.Node) and not _chain(value, positive):
-            yield _setter(node, name), value, [_constant(positive)]
-        yield from _places(value, positive)
+            yield _Place(_setter(node, name), value, [(_constant(positive), value)], ways)
+        yield from _places(value, positive, ways)
 
 
 def _chain(node: Any, positive: bool) -> bool:

@@ -20,6 +20,7 @@ __all__ = ["combined", "documents", "mentioned", "moments", "pairs", "spans", "s
 _STOP = re.compile(r"\b(AND|OR|SELECT|WHERE)\b", re.I)
 _NUMBER = re.compile(r"-?\d+(\.\d+)?")
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.I)
+_ITEM = re.compile(r"[^,\"{}]+")
 _LONGEST = 5_000
 _SPELLS = ((30, 32), (-30, -28), (-1, 1), (-3, 10), (1, 3))
 """From and until when, in days from now: to come, over, now, long under way, at once."""
@@ -137,11 +138,19 @@ def _values(relation: Relation, column: Column, now: Any, text: str, *, linked: 
     elif column.base in ("json", "jsonb"):
         yield from _within(now, column.name, text)
     elif column.category == "A":
-        yield from ([value] for value in near if not value.startswith("{"))
+        yield from _lists(now, near)
     elif column.category in ("S", "E") or column.labels:
         yield from _texts(relation, column, now, text, near)
     if not column.not_null and now is None and column.category not in ("D", "B", "R") and not near:
         yield plausible(column, "variant")
+
+
+def _lists(now: Any, near: list[str]) -> Iterator[list[str]]:
+    """Each value by itself, and none of them: `roles && '{admin,owner}'` tells no editor from an owner."""
+    named = [word for value in near for word in _ITEM.findall(value)]
+    yield from ([word] for word in dict.fromkeys(named))
+    if now and named:
+        yield []
 
 
 def _texts(relation: Relation, column: Column, now: Any, text: str, near: list[str]) -> Iterator[str]:

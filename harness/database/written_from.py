@@ -2,8 +2,8 @@
 
 `harness db declare` notes a digest of every policy, function and view. What can be tried is judged by
 trying alone: a policy that is written otherwise and does the same concerns nobody. But of a table that ends
-as "not proven" nothing is known, and where trying would not notice that a condition is missing (``BLIND``,
-see told_apart.py) it knows too little: a mistake there would be as silent as a correct change.
+as "not proven" nothing is known. And where trying would not notice that a condition is missing (it is blind
+there, see told_apart.py), its text is looked for: its loss would be as silent as a correct change.
 """
 
 from __future__ import annotations
@@ -11,21 +11,22 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import yaml
 
 from harness.database.catalogue import Catalogue, Function, Policy, Relation
 from harness.database.causes import policy_title
+from harness.database.conditions import RESTRICTIVE, missing
 from harness.database.declaration import Declaration
 from harness.database.findings import Found, Gap
 from harness.database.oracle import Subject
+from harness.database.origin import ALL, Origin
 from harness.database.static_functions import MANAGED, own_functions
 from harness.database.weaker import plainly
 
 __all__ = [
-    "BLIND",
     "beneath",
     "changed",
     "concerns",
@@ -38,13 +39,11 @@ __all__ = [
 
 _STORAGE = "storage.objects"
 _HEAD = """
-# What this was written from. Where something cannot be tried, a change of one of these is a finding. So it
-# is of what is blind: it has conditions that trying does not tell apart.
+# What this was written from. Where something cannot be tried, a change of one of these is a finding. So is
+# the loss of a condition under `blind`: a check would not notice it by trying.
 """
-BLIND = "blind"
-"""Stands behind the digest of what has conditions that trying does not tell apart."""
-CALLER = "caller"
-"""Stands behind the digest of a function that runs with its caller's rights: it can do no more."""
+_GONE, _NEW = "is gone", "is new"
+_MOST_NAMED = 3
 _LENGTH = 12
 """Hexadecimal digits of a digest: it tells a change from none, and guards against nobody."""
 
@@ -74,7 +73,7 @@ def unchanged(catalogue: Catalogue, declaration: Declaration, name: str) -> bool
         return None
     if (live := catalogue.memo.get("digests")) is None:
         live = catalogue.memo["digests"] = digests(catalogue)
-    same: bool = live.get(name) == then.split()[0]
+    same: bool = live.get(name) == then.digest
     return same
 
 
@@ -89,18 +88,22 @@ def beneath(
     return found[0] if len(found) == 1 else None
 
 
-def noted(catalogue: Catalogue, apart: Collection[str] | None) -> str:
+def noted(catalogue: Catalogue, unnoticed: Mapping[str, tuple[str, ...]] | None) -> str:
     """The part of a declaration that says what it was written from, a line for each.
 
-    ``apart`` is what told_apart.py found out; None, where it was not asked.
+    ``unnoticed`` is what told_apart.py found out; None, where it was not asked.
     """
-    found = digests(catalogue)
+    by_caller = {f"function {f.title}" for f in own_functions(catalogue) if not f.definer}
+    found = {
+        name: Origin(
+            digest=digest,
+            caller=name in by_caller,
+            blind=() if unnoticed is None else unnoticed.get(name, ALL),
+        ).written()
+        for name, digest in digests(catalogue).items()
+    }
     if not found:
         return ""
-    if apart is not None:
-        by_caller = {f"function {f.title}" for f in own_functions(catalogue) if not f.definer}
-        marks = dict.fromkeys(by_caller, CALLER) | dict.fromkeys(set(found) - set(apart), BLIND)
-        found = {name: f"{text} {marks.get(name, '')}".rstrip() for name, text in found.items()}
     return _HEAD + yaml.safe_dump({"written_from": found}, allow_unicode=True, width=100_000)
 
 
@@ -117,7 +120,7 @@ def changed(
     written = declaration.written_from
     if not written:
         return
-    different = _different({name: text.split()[0] for name, text in written.items()}, digests(catalogue))
+    different = _different({name: then.digest for name, then in written.items()}, digests(catalogue))
     said = {one.object for one in found}
     by_title = {subject.title: subject for subject in known}
     definers = {f"function {f.title}" for f in own_functions(catalogue) if f.definer}
@@ -125,12 +128,40 @@ def changed(
         for name in sorted(_behind(catalogue, by_title, gap, different) - said):
             said.add(name)
             yield _found(name, different[name], f"not all of {gap.object} could be tried", gap.object)
-    for name in different:
-        mark = written.get(name, "").partition(" ")[2]
-        if name not in said and mark == BLIND:
-            yield _found(name, different[name], "trying does not tell all of its conditions apart")
-        if name not in said and mark == CALLER and name in definers:
+    for name in different.keys() & written.keys() - said:
+        if why := _lost(catalogue, name, written[name], different):
+            yield _found(name, different[name], why)
+        elif written[name].caller and name in definers:
             yield _found(name, different[name], "it ran with its caller's rights then, and does not now")
+
+
+def _lost(catalogue: Catalogue, name: str, then: Origin, different: Mapping[str, str]) -> str:
+    """What trying may have overlooked: a condition that is not there any more; nothing, when all are."""
+    if not then.blind:
+        return ""
+    if then.blind == ALL:
+        return "trying does not tell its conditions apart"
+    gone = {one for one in then.blind if one.startswith(RESTRICTIVE)} if different[name] == _GONE else set()
+    try:
+        gone = gone.union(*(missing(then.blind, now) for now in _in_its_place(catalogue, name, different)))
+    except ValueError as error:
+        return f"not all of it can be read: {error}"
+    named = ", ".join(sorted(gone)[:_MOST_NAMED])
+    return f"trying would not notice that a condition is missing now: {named}" if gone else ""
+
+
+def _in_its_place(
+    catalogue: Catalogue, name: str, different: Mapping[str, str]
+) -> Iterator[Policy | Function | Relation]:
+    """What has the name now; in the place of a policy that is gone, those that are new on its table."""
+    for policy in catalogue.policies:
+        relation = catalogue.by_oid.get(policy.relation)
+        title = policy_title(policy, relation) if relation is not None else ""
+        replaces = different[name] == _GONE and different.get(title) == _NEW and policy.permissive
+        if title == name or (replaces and _table(title) == _table(name)):
+            yield policy
+    yield from (f for f in own_functions(catalogue) if f"function {f.title}" == name)
+    yield from (r for r in catalogue.relations if view_title(r) == name)
 
 
 def _different(written: dict[str, str], live: dict[str, str]) -> dict[str, str]:
@@ -140,7 +171,7 @@ def _different(written: dict[str, str], live: dict[str, str]) -> dict[str, str]:
     renamed = {(_table(name), digest) for name, digest in gone.items()}
     renamed &= {(_table(name), digest) for name, digest in new.items()}
     how = {name: "has changed" for name in written if live.get(name, written[name]) != written[name]}
-    for names, told in ((gone, "is gone"), (new, "is new")):
+    for names, told in ((gone, _GONE), (new, _NEW)):
         how |= {name: told for name, digest in names.items() if (_table(name), digest) not in renamed}
     return dict(sorted(how.items()))
 

@@ -118,7 +118,7 @@ def booked(sql: Callable[..., list[tuple]]) -> Callable[[str], tuple]:
     def ask(user: str) -> tuple:
         query = """select prompt_tokens, completion_tokens, outcome from usage.entries
             where user_id = %s order by id desc"""
-        return until(lambda: sql(query, user), 5, "the booking")[0]
+        return until(lambda: sql(query, user), 30, "the booking")[0]
 
     return ask
 

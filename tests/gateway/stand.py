@@ -100,7 +100,7 @@ class Gateway:
         )
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
-        self.port = until(self._port, 20, "the gateway's start")
+        self.port = until(self._port, 30, "the gateway's start")
         self.url = f"http://127.0.0.1:{self.port}"
         self.http = httpx.Client(base_url=self.url, timeout=10, trust_env=False)
 
@@ -126,7 +126,7 @@ class Gateway:
         def find() -> dict[str, Any] | None:
             return next((one for one in self.events(request_id) if one["event"] == "request"), None)
 
-        return until(find, 5, f"the log line of {request_id}")
+        return until(find, 30, f"the log line of {request_id}")
 
     def chat(self, content: str = "hello", *, user: str | None = None, **more: Any) -> httpx.Response:
         return self.http.post("/v1/chat/completions", json=body(content, **more), headers=bearer(user))

@@ -11,7 +11,7 @@ import pytest
 from tests.gateway.stand import bearer, body
 
 
-def talk(gateway, *pieces, seconds=5.0, pause=0.0):
+def talk(gateway, *pieces, seconds=20.0, pause=0.0):
     """Send raw bytes; what came back until the server closed or fell silent, and after how many seconds."""
     started = time.monotonic()
     got = b""
@@ -39,6 +39,9 @@ def status(answer):
 
 
 POST = {"path": "/v1/chat/completions", "method": "POST"}
+SOON = 10
+"""Seconds: far more than the one that the gateway waits, and less than all of the ``DRIPS`` take."""
+DRIPS = 100
 AUTH = f"Authorization: {bearer()['Authorization']}"
 JSON = "Content-Type: application/json"
 CLOSE = "Connection: close"
@@ -68,7 +71,7 @@ def test_a_header_of_64_kilobytes(gateway):
 def test_a_header_that_never_ends(gateway):
     answer, seconds = talk(gateway, b"GET / HTTP/1.1\r\nX-Big: " + b"a" * 500_000)
     assert status(answer) == 431 or b"<reset>" in answer
-    assert seconds < 2
+    assert seconds < SOON
 
 
 def test_2000_headers(gateway):
@@ -95,7 +98,7 @@ def test_own_host(gateway, host):
 
 def test_declared_ten_gigabytes(gateway):
     answer, seconds = talk(gateway, head(AUTH, JSON, "Content-Length: 10737418240", **POST) + b"{}")
-    assert status(answer) == 413 and seconds < 1
+    assert status(answer) == 413 and seconds < SOON
 
 
 @pytest.mark.parametrize("length", ["-1", "abc", "1e3", "0x10", "99999999999999999999999999", "+5", "5,5"])
@@ -107,7 +110,7 @@ def test_malformed_length(gateway, length):
 def test_chunked_without_end_is_limited(gateway):
     chunk = b"10000\r\n" + b"a" * 65536 + b"\r\n"
     answer, seconds = talk(gateway, head(AUTH, JSON, "Transfer-Encoding: chunked", **POST), *[chunk] * 10)
-    assert (status(answer) == 413 or b"<reset>" in answer) and seconds < 3
+    assert (status(answer) == 413 or b"<reset>" in answer) and seconds < SOON
 
 
 @pytest.mark.parametrize(
@@ -143,25 +146,26 @@ def test_origins(gateway):
 
 def test_slow_headers(gateway):
     silent, seconds = talk(gateway)
-    assert status(silent) == 408 and seconds < 3
-    drip, seconds = talk(gateway, *[bytes([byte]) for byte in head()[:12]], pause=0.15)
-    assert (status(drip) == 408 or b"<reset>" in drip) and seconds < 3.5
-    blank, seconds = talk(gateway, *[b"\r\n"] * 12, pause=0.15)
-    assert (status(blank) == 408 or b"<reset>" in blank) and seconds < 3.5
+    assert status(silent) == 408 and seconds < SOON
+    endless = head("X-Long: " + "a" * DRIPS)
+    drip, seconds = talk(gateway, *[bytes([byte]) for byte in endless[:DRIPS]], pause=0.15)
+    assert (status(drip) == 408 or b"<reset>" in drip) and seconds < SOON
+    blank, seconds = talk(gateway, *[b"\r\n"] * DRIPS, pause=0.15)
+    assert (status(blank) == 408 or b"<reset>" in blank) and seconds < SOON
 
 
 def test_slow_headers_on_a_kept_connection(gateway):
-    answer, seconds = talk(gateway, head(), b"GET /he", seconds=5)
-    assert status(answer) == 200 and b" 408 " in answer and seconds < 3.5
+    answer, seconds = talk(gateway, head(), b"GET /he")
+    assert status(answer) == 200 and b" 408 " in answer and seconds < SOON
 
 
 def test_slow_body(gateway):
-    whole = json.dumps(body()).encode()
+    whole = json.dumps(body("a" * DRIPS)).encode()
     first = head(AUTH, JSON, f"Content-Length: {len(whole)}", **POST)
     answer, seconds = talk(gateway, first, whole[:10])
-    assert status(answer) == 408 and seconds < 3
-    answer, seconds = talk(gateway, first, *[whole[n : n + 1] for n in range(15)], pause=0.12)
-    assert (status(answer) == 408 or b"<reset>" in answer) and seconds < 3.5
+    assert status(answer) == 408 and seconds < SOON
+    answer, seconds = talk(gateway, first, *[whole[n : n + 1] for n in range(DRIPS)], pause=0.15)
+    assert (status(answer) == 408 or b"<reset>" in answer) and seconds < SOON
 
 
 @pytest.mark.parametrize(
@@ -190,7 +194,7 @@ def test_websocket_is_not_served(gateway):
         "Sec-WebSocket-Key: x",
         "Sec-WebSocket-Version: 13",
     ]
-    assert status(talk(gateway, head(*upgrade), seconds=1)[0]) in (200, 400, 403, 404)
+    assert status(talk(gateway, head(*upgrade), seconds=5)[0]) in (200, 400, 403, 404)
 
 
 def test_methods(gateway):

@@ -176,13 +176,13 @@ def test_a_request_that_outlives_the_database_is_booked(postgres, start, user):
 
             asking = threading.Thread(target=ask)
             asking.start()
-            until(lambda: sums(connection, user), 5, "the reservation")
+            until(lambda: sums(connection, user), 30, "the reservation")
             postgres.crash()
         asking.join(10)
         assert answers[0].status_code == 200 and "[DONE]" in answers[0].text
     with postgres.running(), postgres.connect() as connection:
-        until(lambda: outcomes(connection, user), 10, "the booking")
+        until(lambda: outcomes(connection, user), 30, "the booking")
         assert [outcome for _, outcome, _ in outcomes(connection, user)] == ["lost:done"]
         assert sums(connection, user) == (10, 0)
         assert connection.execute("select * from usage.audit()").fetchall() == []
-        until(lambda: one.chat(user=user).status_code == 200, 10, "recovery")
+        until(lambda: one.chat(user=user).status_code == 200, 30, "recovery")

@@ -74,7 +74,7 @@ def test_estimates_bound_what_the_engine_counts(real, user, sql, booked):
     for text in texts:
         assert real.chat(text, user=user, max_tokens=1).status_code == 200
     query = """select reserved, prompt_tokens + completion_tokens from usage.entries where user_id = %s"""
-    rows = until(lambda: len(found := sql(query, user)) == len(texts) and found, 5, "the bookings")
+    rows = until(lambda: len(found := sql(query, user)) == len(texts) and found, 30, "the bookings")
     assert all(actual <= reserved for reserved, actual in rows), rows
 
 

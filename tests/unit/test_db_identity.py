@@ -92,7 +92,7 @@ def test_supabase_py_reaches_it(supabase_stack: Stack) -> None:
     token = identities.token("bob").reveal()
     headers = {"apikey": identities.anon_key().reveal(), "Authorization": f"Bearer {token}"}
     url = f"{supabase_stack.environment.supabase.api_url}/rest/v1"
-    with httpx.Client(base_url=url, headers=headers, timeout=5, trust_env=False) as session:
+    with httpx.Client(base_url=url, headers=headers, timeout=30, trust_env=False) as session:
         client = SyncPostgrestClient(url, headers=headers, http_client=session)
         assert [row["title"] for row in client.from_("conversations").select("*").execute().data] == [
             "A longer thought"

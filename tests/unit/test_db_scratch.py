@@ -71,7 +71,7 @@ def test_a_superusers_session_that_is_closing_is_waited_for(cluster: Cluster) ->
         with psycopg.connect(cluster.dsn("supabase_admin", database)):
             dropped = pool.submit(drop_database, owner, database)
             waits = f'drop database if exists "{database}"'
-            wait_until("the drop waits", lambda: _runs(other, waits), seconds=5)
+            wait_until("the drop waits", lambda: _runs(other, waits), seconds=30)
         dropped.result()
         assert _databases(cluster.dsn(), "closing") == []
 

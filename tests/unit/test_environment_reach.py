@@ -110,6 +110,6 @@ def test_twenty_silent_hosts_take_two_seconds_together(monkeypatch: pytest.Monke
     started = time.monotonic()
     found = reach._unreachable({("host.example", port): [f"p{port}"] for port in range(1, 21)})
     forever.set()
-    assert time.monotonic() - started < 2.0
+    assert time.monotonic() - started < 5.0  # one after another they would take 6 s
     assert [problem.where for problem in found] == [f"p{port}" for port in range(1, 21)]
     assert all("no answer within 0.3 s" in problem.what for problem in found)

@@ -138,7 +138,7 @@ def test_a_socket_and_a_port_are_led_here_and_there(remote: Remote, tmp_path: Pa
         port = server.getsockname()[1]
         with remote.forwarded("one", f"127.0.0.1:{port}") as here:
             host, _, number = here.partition(":")
-            with socket.create_connection((host, int(number)), timeout=5) as us:
+            with socket.create_connection((host, int(number)), timeout=30) as us:
                 _accept_and_send(server, b"port")
                 assert us.recv(16) == b"port"
 
@@ -152,7 +152,7 @@ def test_what_is_here_can_be_reached_there(remote: Remote) -> None:
         with (
             remote.forwarded("one", there, reverse=True, here=here) as name,
             socket.create_connection(
-                (name.partition(":")[0], int(name.partition(":")[2])), timeout=5
+                (name.partition(":")[0], int(name.partition(":")[2])), timeout=30
             ) as us,
         ):
             _accept_and_send(server, b"back")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 
 from harness.errors import DeployError
@@ -14,13 +12,11 @@ def quietly(_: str) -> None:
     """Progress that nobody reads."""
 
 
-def test_a_second_deploy_changes_nothing_and_is_fast(engines: RealEngines) -> None:
+def test_a_second_deploy_changes_nothing(engines: RealEngines) -> None:
     for provider in (engines.instant, engines.thinking):
         pid = engines.processes.pid(provider.component)
-        started = time.monotonic()
         assert provider.plan().unchanged
         assert not provider.deploy(quietly).changed
-        assert time.monotonic() - started < 1.0  # 0.1 s on a machine with nothing else to do
         assert engines.processes.pid(provider.component) == pid
 
 

@@ -31,7 +31,7 @@ def test_a_child_outlives_the_thread_that_asked_for_it_and_dies_with_its_parent(
         wait_until("the program", lambda: "time.sleep(60)" in " ".join(child.cmdline()[:3]), seconds=10)
         assert child.is_running()
         parent.kill()
-    wait_until("the child's end", lambda: not child.is_running() or child.status() == "zombie", seconds=5)
+    wait_until("the child's end", lambda: not child.is_running() or child.status() == "zombie", seconds=30)
 
 
 def test_it_keeps_its_process_number_and_exit_status() -> None:

@@ -267,7 +267,7 @@ def test_of_many_that_race_all_get_the_same(tmp_path: Path) -> None:
 
     def run() -> None:
         store = SecretStore(tmp_path, tmp_path / "state")
-        barrier.wait(5)
+        barrier.wait(30)
         seen.append(store.resolve("local:password").reveal())
 
     threads = [threading.Thread(target=run) for _ in range(16)]

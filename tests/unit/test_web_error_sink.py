@@ -33,7 +33,7 @@ def sink() -> Iterator[httpx.Client]:
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
     with httpx.Client(
-        base_url=f"http://127.0.0.1:{server.server_port}", timeout=5, trust_env=False
+        base_url=f"http://127.0.0.1:{server.server_port}", timeout=30, trust_env=False
     ) as client:
         yield client
     server.shutdown()

@@ -91,7 +91,7 @@ def test_a_reader_who_leaves_stops_the_gateways_work(web_stand: WebStand) -> Non
         "POST", f"{url}/api/chat", json=ASK, headers=headers, timeout=10, trust_env=False
     ) as answer:
         next(answer.iter_raw())
-    wait_until("the gateway hears of it", web_stand.gateway.cancelled.is_set, seconds=5)
+    wait_until("the gateway hears of it", web_stand.gateway.cancelled.is_set, seconds=30)
 
 
 def test_a_reader_who_leaves_before_the_first_word_stops_it_too(web_stand: WebStand) -> None:
