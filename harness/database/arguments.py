@@ -25,6 +25,7 @@ _MOST_DATES = 2
 _NUMBERS = ("bigint", "integer", "smallint", "numeric", "real", "double precision")
 _UUID = 36
 """Signs of one."""
+_LISTED = re.compile(r"\bjsonb?_(?:array_elements|to_recordset|populate_recordset)\b")
 _DATES = ("1990-01-01", "2100-01-01")
 
 
@@ -187,7 +188,7 @@ def _roles(prober: ProberBase) -> list[str]:
 def _documents(prober: ProberBase, function: Function) -> list[str]:
     """Documents with the keys that the function asks for, as they are in a row of A's."""
     keys = list(dict.fromkeys(re.findall(r"->>?\s*'([^']+)'", function.body)))
-    found = []
+    found = [json.dumps(dict.fromkeys(keys, "probe"))] if keys else []
     for planted in prober.worlds["A"].rows.values():
         known = {key: planted.data[key] for key in keys if planted.data.get(key) is not None}
         if known:
@@ -195,7 +196,10 @@ def _documents(prober: ProberBase, function: Function) -> list[str]:
             found += [json.dumps(dict.fromkeys(keys, "probe") | {k: v}) for k, v in known.items()]
             found += [json.dumps(known)] if len(known) < len(keys) else []
             found += [json.dumps({key: value}) for key, value in known.items() if len(known) > 1]
-    return list(dict.fromkeys(found))[:12]
+    found = list(dict.fromkeys(found))[:12]
+    if _LISTED.search(function.body):
+        return [f"[{document}]" for document in found] + found[:2]
+    return found
 
 
 def _sql(value: str | None, given: dict[str, Any]) -> str:

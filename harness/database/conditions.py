@@ -10,11 +10,13 @@ from collections.abc import Iterable, Iterator
 from harness.database.catalogue import Function, Policy, Relation
 from harness.database.weaker import Weaker, of_condition, of_function, of_query
 
-__all__ = ["RESTRICTIVE", "missing", "weaker_clauses"]
+__all__ = ["RESTRICTIVE", "RIGHTS", "missing", "weaker_clauses"]
 
 _USING, _CHECK = "using", "with check"
 _AND = " and "
 RESTRICTIVE = "restrictive "
+RIGHTS = "its caller's rights"
+"""What a function has that can do no more than its caller; less than a condition, and as easily lost."""
 
 
 def weaker_clauses(policy: Policy) -> Iterator[tuple[str, Weaker]]:
@@ -42,7 +44,11 @@ def missing(noted: Iterable[str], thing: Policy | Function | Relation) -> set[st
     if isinstance(thing, Policy):
         return {one for one in noted if _lacks(thing, one)}
     if isinstance(thing, Function):
-        return set(noted) - {weaker.lost for alternatives in of_function(thing) for weaker in alternatives}
+        lost = {RIGHTS} & set(noted) if thing.definer else set()
+        if set(noted) <= {RIGHTS}:
+            return lost
+        there = {weaker.lost for alternatives in of_function(thing) for weaker in alternatives}
+        return lost | (set(noted) - there - {RIGHTS})
     return set(noted) - {weaker.lost for weaker in of_query(thing.definition or "")}
 
 

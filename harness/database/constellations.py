@@ -22,13 +22,26 @@ from harness.database.prober import Prober
 from harness.database.prober_base import PASSED
 from harness.database.sightings import Sighting
 from harness.database.synthesise import plausible, unique_columns
-from harness.database.variants import Change, bases, changes_of, looked_at, shown, statement, texts_of
+from harness.database.variants import (
+    MOST_TRIED,
+    Change,
+    bases,
+    changes_of,
+    in_turn,
+    looked_at,
+    shown,
+    statement,
+    texts_of,
+)
 from harness.database.wishes import combined, wishes
 
 __all__ = ["constellations"]
 
-_MOST = 120
+_MOST = 160
 """Combinations that are made for one table and one caller."""
+_MOST_BEFORE_PAIRS = 80
+_MOST_PAIRS = 60
+_MOST_MATES = 3
 _MOST_EACH = 40
 _MOST_ROWS = 24
 _MOST_CONFIRMED = 2
@@ -43,7 +56,7 @@ class _Made:
 
 
 def constellations(prober: Prober, subject: Subject) -> Iterator[Sighting]:
-    """What A, B and a member without a role of note reach once other rows are different as well."""
+    """What A, B and members without a role of note reach once other rows are different as well."""
     row = prober.worlds["A"].row(subject)
     if row is None or subject.heir or not subject.relation.table:
         return
@@ -52,10 +65,9 @@ def constellations(prober: Prober, subject: Subject) -> Iterator[Sighting]:
     if not around:
         return
     changes: list[Change] = [{}, *itertools.islice(changes_of(prober, subject, row, texts), _MOST_ROWS)]
-    mate = next((w.actor for n, w in prober.worlds.items() if n.startswith("member of ")), None)
-    for actor in (prober.worlds["A"].actor, prober.worlds["B"].actor, mate):
-        if actor is not None:
-            yield from _of(prober, subject, row, actor, changes, around, texts)
+    mates = [w.actor for name, w in prober.worlds.items() if name.startswith("member of ")]
+    for actor in (prober.worlds["A"].actor, prober.worlds["B"].actor, *mates[:_MOST_MATES]):
+        yield from _of(prober, subject, row, actor, changes, around, texts)
 
 
 def _of(
@@ -94,22 +106,33 @@ def _tried(
     ]
     rows = [row.data | change for change in changes]
     for command, places in disputed(prober, subject, actor, wanted, rows).items():
-        for place in places[:_MOST_CONFIRMED]:
-            change = changes[place]
-            with ExitStack() as stack:
-                there, more = row, told
-                if change:
-                    found = stack.enter_context(prober.session.altered(statement(row, change)))
-                    if not found:
-                        continue
-                    there, more = Planted(row.relation, *found[0]), f"{told}, {shown(row, change)}"
-                for sighting in prober.existing(subject, actor, there, f"with {more}", (command,)):
-                    if sighting.command == command:
-                        yield prober.judged(sighting)
+        confirmed = 0
+        for place in in_turn(places, changes)[:MOST_TRIED]:
+            found = list(_changed(prober, subject, row, actor, changes[place], told, command))
+            confirmed += bool(found)
+            yield from found
+            if confirmed == _MOST_CONFIRMED:
+                break
     if seen.get("INSERT", 0) < _MOST_CONFIRMED and prober._possible(subject, actor, "INSERT"):
         yield from _new(prober, subject, row, actor, changes, told)
     if seen.get("UPDATE", 0) < _MOST_CONFIRMED:
         yield from _moved(prober, subject, row, actor, told)
+
+
+def _changed(
+    prober: Prober, subject: Subject, row: Planted, actor: Actor, change: Change, told: str, command: str
+) -> Iterator[Sighting]:
+    """A's row, changed as well."""
+    with ExitStack() as stack:
+        there, more = row, told
+        if change:
+            found = stack.enter_context(prober.session.altered(statement(row, change)))
+            if not found:
+                return
+            there, more = Planted(row.relation, *found[0]), f"{told}, {shown(row, change)}"
+        for sighting in prober.existing(subject, actor, there, f"with {more}", (command,)):
+            if sighting.command == command:
+                yield prober.judged(sighting)
 
 
 def _moved(prober: Prober, subject: Subject, row: Planted, actor: Actor, told: str) -> Iterator[Sighting]:
@@ -155,24 +178,44 @@ def _combinations(
     parts = {id(p): list(_states(prober, p, actor, texts)) for p in around if p is not row}
     several = [p for p in around if parts.get(id(p))]
     turns = itertools.zip_longest(*(parts[id(p)][:_MOST_EACH] for p in several))
-    for turn in turns:
-        for planted, change in zip(several, turn, strict=True):
-            if change:
-                yield _Made((statement(planted, change),), shown(planted, change))
+    alone = (
+        _Made((statement(planted, change),), shown(planted, change))
+        for turn in turns
+        for planted, change in zip(several, turn, strict=True)
+        if change
+    )
+    yield from itertools.islice(alone, _MOST_BEFORE_PAIRS)
     yield from _memberships(prober, actor)
     yield from _twins(prober, around, actor)
-    for one, other in itertools.combinations(several, 2):
-        for first, second in itertools.product(parts[id(one)][:5], parts[id(other)][:5]):
-            steps = (statement(one, first), statement(other, second))
-            yield _Made(steps, f"{shown(one, first)}, {shown(other, second)}")
+    yield from itertools.islice(_pairs(several, parts), _MOST_PAIRS)
+    yield from alone
+
+
+def _pairs(several: list[Planted], parts: dict[int, list[Change]]) -> Iterator[_Made]:
+    """Two rows changed: the likeliest of each two first."""
+    places = sorted(itertools.product(range(5), range(5)), key=sum)
+    for first, second in places:
+        for one, other in itertools.combinations(several, 2):
+            if first < len(parts[id(one)]) and second < len(parts[id(other)]):
+                here, there = parts[id(one)][first], parts[id(other)][second]
+                steps = (statement(one, here), statement(other, there))
+                yield _Made(steps, f"{shown(one, here)}, {shown(other, there)}")
+
+
+def _mere_membership(prober: Prober, relation: Relation) -> bool:
+    """Whether a row says that somebody is a member, and no more: nothing else hangs on it."""
+    members = {membership.table for membership in prober.declaration.memberships.values()}
+    others = (c for other in prober.catalogue.relations for c in other.constraints if c.kind == "f")
+    return relation.title in members and all(c.target != relation.oid for c in others)
 
 
 def _states(prober: Prober, planted: Planted, actor: Actor, texts: list[str]) -> Iterator[Change]:
     """What a row may be like: who is named in it, and each of its states with that."""
     text = " ".join(texts)
     own = planted in prober.worlds["A"].rows.values()
-    places: list[Change] = [] if actor.name == "A" or not own else list(named(prober, planted, actor))
-    places += list(in_documents(planted, actor, text)) if own and actor.name != "A" else []
+    placed = own and actor.name != "A" and not _mere_membership(prober, planted.relation)
+    places: list[Change] = list(named(prober, planted, actor)) if placed else []
+    places += list(in_documents(planted, actor, text)) if placed else []
     places += list(kin(prober, planted, text)) if actor.name != "A" else []
     states: list[Change] = [{name: wished} for name, wished in wishes(planted.relation, planted.data, text)]
     states += combined(planted.relation, planted.data, texts)

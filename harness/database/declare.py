@@ -8,7 +8,7 @@ contradicts the declaration.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import psycopg
@@ -17,6 +17,7 @@ import yaml
 from harness.database import static_grants, static_relations, static_roles
 from harness.database.catalogue import COMMANDS, Catalogue, Relation, read
 from harness.database.check import FUNCTIONS, Options, check_connection
+from harness.database.conditions import RIGHTS
 from harness.database.declaration import Declaration, parse
 from harness.database.declare_functions import opened
 from harness.database.declare_groups import crowded, memberships_of, users_of
@@ -90,6 +91,7 @@ def declared_text(
         _defined(connection, catalogue, data)
         apart = told_apart(connection, parse(_text(data)), seconds, told) if seconds else None
         connection.rollback()  # else leaving the block would commit what was planted
+        _forget_what_is_named(catalogue, data, apart)
     return _text(data, unsaid(catalogue, base, data)) + noted(catalogue, apart)
 
 
@@ -135,13 +137,24 @@ def _hide(data: dict[str, Any], learnt: dict[str, Hidden], tried: Try) -> None:
 
 
 def _defined(connection: psycopg.Connection[Any], catalogue: Catalogue, data: dict[str, Any]) -> None:
-    """Note what functions with their owner's rights are: nothing else says what they are to ask."""
+    """Note what functions are, should they have their owner's rights: nothing else says what those ask."""
     for function in catalogue.functions:
         entry = data.get("functions", {}).get(function.title)
-        if entry is not None and function.definer and function.kind == "f":
+        if entry is not None and function.kind == "f":
             row = connection.execute("select pg_get_functiondef(%s)", [function.oid]).fetchone()
             entry["was"] = row[0] if row else ""
     connection.rollback()
+
+
+def _forget_what_is_named(
+    catalogue: Catalogue, data: dict[str, Any], apart: Mapping[str, tuple[str, ...]] | None
+) -> None:
+    """What a function with its caller's rights was matters only where a check can judge by it."""
+    for function in catalogue.functions:
+        entry = data.get("functions", {}).get(function.title, {})
+        blind = (apart or {}).get(f"function {function.title}", (RIGHTS,))
+        if not function.definer and RIGHTS in blind:
+            entry.pop("was", None)
 
 
 def _text(data: dict[str, Any], more: str = "") -> str:

@@ -52,7 +52,7 @@ def surpassed(prober: Prober) -> Iterator[Found]:
     """Functions by which somebody gets or changes more than by what they were."""
     for function in prober.catalogue.functions:
         rule = prober.declaration.functions.get(function.title)
-        if rule is None or not rule.was or function.kind != "f":
+        if rule is None or not rule.was or function.kind != "f" or not function.definer:
             continue
         if not unchanged(prober.catalogue, prober.declaration, f"function {function.title}"):
             yield from itertools.islice(compared(prober, function, rule.was), 1)

@@ -19,19 +19,14 @@ class Origin(Strict):
 
     digest: str = Field(pattern=r"^x[0-9a-f]{12}$")
     """Tells a change from none."""
-    caller: bool = False
-    """Whether it is a function that runs with its caller's rights: it can do no more than they."""
     blind: Literal["all"] | tuple[str, ...] = ()
     """The conditions whose loss trying would not notice."""
 
     def written(self) -> str | dict[str, Any]:
         """As a declaration has it: the digest alone where there is nothing else to say."""
-        data: dict[str, Any] = {"digest": self.digest}
-        if self.caller:
-            data["caller"] = True
-        if self.blind:
-            data["blind"] = self.blind if self.blind == ALL else list(self.blind)
-        return data if len(data) > 1 else self.digest
+        if not self.blind:
+            return self.digest
+        return {"digest": self.digest, "blind": self.blind if self.blind == ALL else list(self.blind)}
 
 
 def _whole(value: Any) -> Any:

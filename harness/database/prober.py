@@ -92,6 +92,11 @@ class Prober(ProberMoves):
             here = f"tableoid = {row.table} and ctid = {literal(row.ctid)}"
             inspect = f"select 1 from {subject.relation.sql} where {here}"
             outcome = self.session.attempt(actor, statement, inspect)
+            if outcome.refused and command == "UPDATE":  # perhaps because of another row than this one
+                where = self._own(subject, actor, row, seen=may["SELECT"])
+                alone = f"{statement.removesuffix(' where true')} where {where}"
+                again = outcome if where == "true" else self.session.attempt(actor, alone, inspect)
+                outcome, statement = (outcome, statement) if again.refused else (again, alone)
             if outcome.raised and command == "UPDATE":  # a trigger may refuse what changes nothing
                 outcome = self._really(subject, actor, "true", inspect) or outcome
             touched = not outcome.sqlstate and not outcome.seen

@@ -17,7 +17,7 @@ import psycopg
 from harness.database.catalogue import Catalogue, Function, Policy, Relation, quoted
 from harness.database.causes import policy_title
 from harness.database.check import TABLE, VIEW, Options, planted, read_for
-from harness.database.conditions import weaker_clauses
+from harness.database.conditions import RIGHTS, weaker_clauses
 from harness.database.declaration import Declaration
 from harness.database.findings import Report
 from harness.database.former import compared
@@ -28,7 +28,7 @@ from harness.database.prober_functions import functions
 from harness.database.session import CannotBecome
 from harness.database.side_effects import side_effects
 from harness.database.static_functions import own_functions
-from harness.database.weaker import Weaker, of_function, of_query
+from harness.database.weaker import EVERYTHING, Weaker, of_function, of_query
 from harness.database.written_from import concerns, functions_in, view_title
 
 __all__ = ["told_apart"]
@@ -94,6 +94,8 @@ class _Mutant:
     catalogue: Catalogue
     subjects: tuple[Subject, ...] = ()
     called: tuple[Function, ...] = ()
+    whole: bool = False
+    """Whether nothing of a policy's clause is left."""
 
 
 @dataclass
@@ -145,9 +147,12 @@ class _Bench:
         Those that the database refuses do not count; where it refuses them all, nothing is known.
         """
         found: set[str] = set()
+        noticed: set[str] = set()
         refused = tried = 0
         for alternatives in mutants:
             lost = {one for mutant in alternatives for one in mutant.lost}
+            if alternatives[0].whole and noticed & {_clause(one) for one in lost}:
+                continue  # what lets more through is noticed as well
             late, both = time.monotonic() > self.deadline, len(lost) > 1
             if late or (both and not lost <= found):
                 found |= set() if both else lost
@@ -156,6 +161,7 @@ class _Bench:
             taken = [answer for mutant in alternatives if (answer := self._tried(mutant)) is not None]
             if any(taken):
                 found -= lost
+                noticed |= {_clause(one) for one in lost}
             elif taken:
                 found |= lost
             tried += bool(taken)
@@ -225,7 +231,9 @@ class _Bench:
         changed = replace(policy, using=using, check=check)
         policies = [changed if one is policy else one for one in catalogue.policies]
         after = replace(catalogue, policies=policies, memo={})
-        return _Mutant(tuple(one.lost for _, one in weaker), f"{statement} {clauses}", after, on)
+        lost = tuple(one.lost for _, one in weaker)
+        whole = set(texts.values()) == {EVERYTHING}
+        return _Mutant(lost, f"{statement} {clauses}", after, on, whole=whole)
 
     def _view(self, relation: Relation, on: tuple[Subject, ...]) -> Iterator[tuple[_Mutant, ...]]:
         if relation.invoker:  # what it shows is its caller's already
@@ -243,6 +251,8 @@ class _Bench:
     def _function(
         self, function: Function, on: tuple[Subject, ...], asking: list[Function]
     ) -> Iterator[tuple[_Mutant, ...]]:
+        if not function.definer and (function in asking or function.returns == "trigger"):
+            yield tuple(self._risen(function, on, asking))
         # with their caller's rights alone they do no more than that caller may do anyway
         asking = [one for one in asking if one.definer or function.definer]
         if not on and not asking:
@@ -250,6 +260,29 @@ class _Bench:
         definition = self._definition(function)
         for bodies in of_function(function):
             yield tuple(self._redefined(function, definition, body, on, asking) for body in bodies)
+
+    def _risen(
+        self, function: Function, on: tuple[Subject, ...], asking: list[Function]
+    ) -> Iterator[_Mutant]:
+        """The function with its owner's rights: as it is, and without what it asks for by itself."""
+        rise = f"alter routine {function.title} security definer"
+        definer = replace(function, definer=True)
+        called = [definer if one is function else one for one in asking]
+        called += [definer] if function.returns == "trigger" else []
+        yield _Mutant((RIGHTS,), rise, self._after(function, definer), on, tuple(called))
+        try:
+            definition, weaker = self._definition(function), list(of_function(function))
+        except ValueError:  # then it alone tells
+            return
+        for body in (body for bodies in weaker for body in bodies):
+            made = self._redefined(function, definition, body, on, asking)
+            called = [replace(one, definer=True) if one.oid == function.oid else one for one in made.called]
+            yield replace(made, lost=(RIGHTS,), statement=f"{made.statement}; {rise}", called=tuple(called))
+
+    def _after(self, function: Function, changed: Function) -> Catalogue:
+        catalogue = self.prober.catalogue
+        others = [changed if one is function else one for one in catalogue.functions]
+        return replace(catalogue, functions=others, memo={})
 
     def _redefined(
         self,
@@ -259,10 +292,8 @@ class _Bench:
         on: tuple[Subject, ...],
         asking: list[Function],
     ) -> _Mutant:
-        catalogue = self.prober.catalogue
         changed = replace(function, body=weaker.text)
-        others = [changed if one is function else one for one in catalogue.functions]
-        after = replace(catalogue, functions=others, memo={})
+        after = self._after(function, changed)
         statement = definition.replace(function.body, weaker.text)
         called = [changed if one is function else one for one in asking]
         called += [changed] if function.returns == "trigger" else []
@@ -279,3 +310,8 @@ class _Bench:
         if str(definition).count(function.body) != 1:
             raise ValueError(f"the body of {function.title} stands elsewhere")
         return str(definition)
+
+
+def _clause(lost: str) -> str:
+    """`using`, say, of a condition of it."""
+    return lost.partition(": ")[0]

@@ -28,9 +28,11 @@ from harness.database.values import value
 from harness.database.wishes import combined, pairs, wishes
 
 __all__ = [
+    "MOST_TRIED",
     "Change",
     "bases",
     "changes_of",
+    "in_turn",
     "looked_at",
     "others",
     "shown",
@@ -45,7 +47,7 @@ _MOST_ALONE = 40
 _MOST_OTHERS = 24
 _MOST_EVALUATED = 400
 _MOST_CONFIRMED = 2
-_MOST_TRIED = 8
+MOST_TRIED = 8
 Change = dict[str, Any]
 
 
@@ -61,6 +63,7 @@ def tried(prober: Prober, subject: Subject) -> Iterator[Sighting]:
         why = f"its conditions name more values than the {_MOST_EVALUATED} that are evaluated"
         prober.gaps.append(Gap(subject.title, why))
     changes = changes[:_MOST_EVALUATED]
+    yield from _by_themselves(prober, subject, row)
     for actor in prober.concerned(subject):
         places = [c for c in _placed(prober, subject, row, actor, text) if c not in changes]
         states = [c for c in changes if len(c) == 1][:_MOST_STATES]
@@ -74,10 +77,21 @@ def tried(prober: Prober, subject: Subject) -> Iterator[Sighting]:
         ]
         yield from _evaluated(prober, subject, row, actor, [*changes, *own])
     if _looks_itself_up(prober, subject):
+        everybody = [*prober.intruders, prober.worlds["A"].actor]
         for change in [c for c in changes if len(c) == 1][:_MOST_ALONE]:
-            yield from _with(prober, subject, row, row, change, prober.intruders, COMMANDS)
+            yield from _with(prober, subject, row, row, change, everybody, COMMANDS)
     yield from _elsewhere(prober, subject, row, text)
     yield from callers(prober, subject, row, text)
+
+
+def _by_themselves(prober: Prober, subject: Subject, row: Planted) -> Iterator[Sighting]:
+    """What A does with A's own row although it is not A's to do: the last owner leaves, say."""
+    actor = prober.worlds["A"].actor
+    may = prober.expected(subject, actor, row.data)
+    denied = [command for command in ("UPDATE", "DELETE") if not may[command]]
+    for sighting in prober.existing(subject, actor, row, commands=denied) if denied else ():
+        if sighting.kind.startswith("foreign-"):
+            yield sighting
 
 
 def _placed(prober: Prober, subject: Subject, row: Planted, actor: Actor, text: str) -> Iterator[Change]:
@@ -141,7 +155,7 @@ def _evaluated(
     possible = [c for c in ("SELECT", "UPDATE", "DELETE") if prober._possible(subject, actor, c)]
     for command, places in disputed(prober, subject, actor, possible, rows).items():
         confirmed = 0
-        for place in places[:_MOST_TRIED]:
+        for place in in_turn(places, changes)[:MOST_TRIED]:
             found = list(_with(prober, subject, row, row, changes[place], [actor], (command,)))
             if not found and command == "UPDATE":
                 found = list(_escapes(prober, subject, row, actor, changes, changes[place]))
@@ -149,6 +163,15 @@ def _evaluated(
             yield from found
             if confirmed == _MOST_CONFIRMED:
                 break
+
+
+def in_turn(places: Sequence[int], changes: Sequence[Change]) -> list[int]:
+    """``places`` in ``changes``, so that each set of columns has its turn before one has its second."""
+    by_columns: dict[frozenset[str], list[int]] = {}
+    for place in places:
+        by_columns.setdefault(frozenset(changes[place]), []).append(place)
+    turns = itertools.zip_longest(*by_columns.values())
+    return [place for turn in turns for place in turn if place is not None]
 
 
 def _with(
@@ -258,15 +281,11 @@ def _titles(prober: Prober, subject: Subject, text: str) -> set[str]:
 
 
 def looked_at(prober: Prober, subject: Subject, text: str) -> Iterator[Planted]:
-    """Rows of A and of B that the policies look at, but of memberships only B's."""
-    members = {m.table for m in prober.declaration.memberships.values()}
-    titles = _titles(prober, subject, text)
+    """Rows of A and of B that the policies look at."""
+    titles = _titles(prober, subject, text) - {prober.declaration.users}
     for name in ("A", "B"):
-        for planted in prober.worlds[name].rows.values():
-            title = planted.relation.title
-            known = title in titles and title != prober.declaration.users and not planted.found
-            if known and (title not in members or name == "B"):
-                yield planted
+        rows = prober.worlds[name].rows.values()
+        yield from (row for row in rows if row.relation.title in titles and not row.found)
 
 
 def bases(prober: Prober, subject: Subject, row: Planted, actor: Actor) -> Iterator[Change]:

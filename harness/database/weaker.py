@@ -16,10 +16,12 @@ from pglast.stream import RawStream
 
 from harness.database.catalogue import Function
 
-__all__ = ["Weaker", "of_condition", "of_function", "of_query", "plainly"]
+__all__ = ["EVERYTHING", "Weaker", "of_condition", "of_function", "of_query", "plainly"]
 
 _CONDITIONS = ("whereClause", "quals", "havingClause")
 _STATEMENT = re.compile(r"\s*(select|insert|update|delete|with)\b", re.I)
+EVERYTHING = "true"
+"""A condition of which nothing is left."""
 _WAY = "… or "
 """Stands before a condition once for each `or` that it is beneath: there are other ways than to meet it."""
 
@@ -54,7 +56,7 @@ def of_condition(text: str) -> Iterator[Weaker]:
         if plainly(condition) not in seen:
             seen.add(plainly(condition))
             yield Weaker(condition, lost)
-    yield Weaker("true", _shown(plainly(text)))
+    yield Weaker(EVERYTHING, _shown(plainly(text)))
 
 
 def of_query(text: str) -> Iterator[Weaker]:

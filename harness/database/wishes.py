@@ -21,6 +21,7 @@ _STOP = re.compile(r"\b(AND|OR|SELECT|WHERE)\b", re.I)
 _NUMBER = re.compile(r"-?\d+(\.\d+)?")
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.I)
 _ITEM = re.compile(r"[^,\"{}]+")
+_ORDER = re.compile(r'(\w+)"? (<=?|>=?) "?(\w+)')
 _LONGEST = 5_000
 _SPELLS = ((30, 32), (-30, -28), (-1, 1), (-3, 10), (1, 3))
 """From and until when, in days from now: to come, over, now, long under way, at once."""
@@ -74,7 +75,7 @@ def wishes(relation: Relation, row: dict[str, Any], text: str) -> Iterator[tuple
 
 def combined(relation: Relation, row: dict[str, Any], texts: Sequence[str]) -> Iterator[dict[str, Any]]:
     """Changes of several columns at once: those that one alternative of a condition asks for together."""
-    made: list[dict[str, Any]] = []
+    made = list(_in_order(relation, row, " ".join(texts)))
     for text in texts:
         for arm in _arms(text):
             pools: dict[str, list[Any]] = {}
@@ -91,6 +92,17 @@ def combined(relation: Relation, row: dict[str, Any], texts: Sequence[str]) -> I
                 if len(change) > 1 and change not in made:
                     made.append(change)
     yield from made[:_MOST_COMBINED]
+
+
+def _in_order(relation: Relation, row: dict[str, Any], text: str) -> Iterator[dict[str, Any]]:
+    """Dates with which another has to change: what begins later ends later still."""
+    dates = {column.name for column in relation.columns if column.category == "D" and not column.generated}
+    checks = [c.text or "" for c in relation.constraints if c.kind == "c"]
+    for one, sign, other in (said for check in checks for said in _ORDER.findall(check)):
+        before, after = (one, other) if sign.startswith("<") else (other, one)
+        for name, value in wishes(relation, row, text) if {one, other} <= dates else ():
+            if value is not None and name in (before, after):
+                yield {name: value} | ({after: "infinity"} if name == before else {before: "-infinity"})
 
 
 def pairs(relation: Relation, row: dict[str, Any], texts: Sequence[str]) -> Iterator[dict[str, Any]]:

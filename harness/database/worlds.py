@@ -22,6 +22,7 @@ from harness.database.row_maker import RowMaker
 from harness.database.row_values import WHOLE
 from harness.database.static_functions import MANAGED
 from harness.database.synthesise import fresh, plausible
+from harness.database.twins import twins_of
 from harness.database.whose import Claim, claims_of, documents_of, held, joined
 
 __all__ = ["Planter", "wanted"]
@@ -50,6 +51,7 @@ class Planter(RowMaker):
             if rule.who == "owner" and rule.by and not subject.bucket
         }
         self.documents = documents_of(self.subjects)
+        self.twins = twins_of(self.catalogue, self.subjects)
         told = self.declaration.settings.get("request.jwt.claims", "")
         self.claims = [
             claim for claim in claims_of(self.catalogue, self.subjects) if f'"{claim.path[-1]}"' not in told

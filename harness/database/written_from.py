@@ -18,7 +18,7 @@ import yaml
 
 from harness.database.catalogue import Catalogue, Function, Policy, Relation
 from harness.database.causes import policy_title
-from harness.database.conditions import RESTRICTIVE, missing
+from harness.database.conditions import RESTRICTIVE, RIGHTS, missing
 from harness.database.declaration import Declaration
 from harness.database.findings import Found, Gap
 from harness.database.oracle import Subject
@@ -93,13 +93,11 @@ def noted(catalogue: Catalogue, unnoticed: Mapping[str, tuple[str, ...]] | None)
 
     ``unnoticed`` is what told_apart.py found out; None, where it was not asked.
     """
-    by_caller = {f"function {f.title}" for f in own_functions(catalogue) if not f.definer}
+    if unnoticed is None:
+        by_caller = {f"function {f.title}" for f in own_functions(catalogue) if not f.definer}
+        unnoticed = dict.fromkeys(digests(catalogue), ()) | dict.fromkeys(by_caller, (RIGHTS,))
     found = {
-        name: Origin(
-            digest=digest,
-            caller=name in by_caller,
-            blind=() if unnoticed is None else unnoticed.get(name, ALL),
-        ).written()
+        name: Origin(digest=digest, blind=unnoticed.get(name, ALL)).written()
         for name, digest in digests(catalogue).items()
     }
     if not found:
@@ -123,7 +121,6 @@ def changed(
     different = _different({name: then.digest for name, then in written.items()}, digests(catalogue))
     said = {one.object for one in found}
     by_title = {subject.title: subject for subject in known}
-    definers = {f"function {f.title}" for f in own_functions(catalogue) if f.definer}
     for gap in gaps:
         for name in sorted(_behind(catalogue, by_title, gap, different) - said):
             said.add(name)
@@ -131,8 +128,6 @@ def changed(
     for name in different.keys() & written.keys() - said:
         if why := _lost(catalogue, name, written[name], different):
             yield _found(name, different[name], why)
-        elif written[name].caller and name in definers:
-            yield _found(name, different[name], "it ran with its caller's rights then, and does not now")
 
 
 def _lost(catalogue: Catalogue, name: str, then: Origin, different: Mapping[str, str]) -> str:

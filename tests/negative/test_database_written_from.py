@@ -247,7 +247,7 @@ def test_a_function_that_no_longer_runs_with_its_callers_rights_is_named(
         grant execute on function public.add to authenticated;"""
     dsn = bare(SCHEMA + adds)
     written = parse(declared_text(dsn, seconds=60))
-    assert written.written_from["function public.add(text)"].caller
+    assert written.written_from["function public.add(text)"].blind == ("its caller's rights",)
     with psycopg.connect(dsn) as connection:
         connection.execute("alter function public.add security definer")
         report = check_connection(connection, written, Options())
