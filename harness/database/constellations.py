@@ -29,6 +29,7 @@ from harness.database.variants import (
     changes_of,
     in_turn,
     looked_at,
+    mere_membership,
     shown,
     statement,
     texts_of,
@@ -202,21 +203,39 @@ def _pairs(several: list[Planted], parts: dict[int, list[Change]]) -> Iterator[_
                 yield _Made(steps, f"{shown(one, here)}, {shown(other, there)}")
 
 
-def _mere_membership(prober: Prober, relation: Relation) -> bool:
-    """Whether a row says that somebody is a member, and no more: nothing else hangs on it."""
-    members = {membership.table for membership in prober.declaration.memberships.values()}
-    others = (c for other in prober.catalogue.relations for c in other.constraints if c.kind == "f")
-    return relation.title in members and all(c.target != relation.oid for c in others)
+def _beside(prober: Prober, planted: Planted) -> Iterator[_Made]:
+    relation = planted.relation
+    unique = unique_columns(relation) - set(relation.key)
+    fresh = {c.name: plausible(c, prober.mark, unique=True) for c in relation.columns if c.name in unique}
+    made = {name: value for name, value in planted.data.items() if name not in relation.key}
+    for change in _neighbours(prober, planted):
+        told = ", ".join(change)
+        row = _added(relation, made | fresh | change)
+        yield _Made((row,), f"a row more of user B with {relation.title}.{told} as that of user A")
+
+
+def _neighbours(prober: Prober, planted: Planted) -> Iterator[Change]:
+    """A row of B's under what A's is under: a pet of B's in the clinic of A's."""
+    theirs = prober.worlds["A"].rows.get((planted.relation.oid, ""))
+    users = prober.catalogue.by_title.get(prober.declaration.users or "")
+    if theirs is None:
+        return
+    for link in planted.relation.constraints:
+        if link.kind == "f" and link.target not in (users.oid if users else 0, planted.relation.oid):
+            change = {name: theirs.data.get(name) for name in link.columns}
+            if any(planted.data.get(name) != value for name, value in change.items()):
+                yield change
 
 
 def _states(prober: Prober, planted: Planted, actor: Actor, texts: list[str]) -> Iterator[Change]:
     """What a row may be like: who is named in it, and each of its states with that."""
     text = " ".join(texts)
     own = planted in prober.worlds["A"].rows.values()
-    placed = own and actor.name != "A" and not _mere_membership(prober, planted.relation)
+    placed = own and actor.name != "A" and not mere_membership(prober, planted.relation)
     places: list[Change] = list(named(prober, planted, actor)) if placed else []
     places += list(in_documents(planted, actor, text)) if placed else []
     places += list(kin(prober, planted, text)) if actor.name != "A" else []
+    places += [] if own or actor.name != "B" else list(_neighbours(prober, planted))
     states: list[Change] = [{name: wished} for name, wished in wishes(planted.relation, planted.data, text)]
     states += combined(planted.relation, planted.data, texts)
     yield from places
@@ -227,11 +246,17 @@ def _states(prober: Prober, planted: Planted, actor: Actor, texts: list[str]) ->
 
 
 def _twins(prober: Prober, around: list[Planted], actor: Actor) -> Iterator[_Made]:
-    """A row of B's with a part of the key of A's: a join by that part alone takes one for the other."""
+    """A row more of B's: with a part of the key of A's, or under what A's is under.
+
+    A join by that part alone takes one for the other.
+    """
     for planted in around if actor.name == "B" else ():
         relation = planted.relation
         theirs = prober.worlds["A"].rows.get((relation.oid, ""))
-        if theirs is None or planted is theirs or len(relation.key) < 2:
+        if theirs is None or planted is theirs:
+            continue
+        if len(relation.key) < 2:
+            yield from _beside(prober, planted)
             continue
         unique = unique_columns(relation) - set(relation.key)
         fresh = {

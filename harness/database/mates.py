@@ -7,6 +7,7 @@ somebody for whom it is false.
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -37,6 +38,8 @@ class _Place:
     title: str
     fixed: dict[str, str | None]
     counts: bool = True
+    settles: bool = False
+    """Whether they have rows of their own there."""
 
 
 def roles_of(
@@ -90,7 +93,30 @@ def enrolled(planter: Planter, host: World, known: list[Subject]) -> Iterator[Wo
                 continue
             if place.counts or not _holds(planter, membership, made):
                 mate.rows[relation.oid, ""] = made
+                if place.settles:
+                    _settle(planter, host, mate, relation, known)
                 yield mate
+
+
+def _settle(planter: Planter, host: World, mate: World, membership: Relation, known: list[Subject]) -> None:
+    """Rows of the mate's own beside those of ``host``, in the same group: who asks only for the group, or
+    only for some row, tells them apart no more. What cannot be made up is not needed.
+    """
+    open_ = [membership]
+    while open_:  # the group itself, and what it belongs to, are shared
+        for link in (c for c in open_.pop().constraints if c.kind == "f"):
+            there = host.rows.get((link.target or 0, ""))
+            if (
+                there is not None
+                and there.relation is not planter.users
+                and (link.target, "") not in mate.rows
+            ):
+                mate.rows[there.relation.oid, ""] = there
+                open_.append(there.relation)
+    for subject in known:
+        if subject.relation.table and not subject.bucket and not subject.heir:
+            with contextlib.suppress(CannotPlant):
+                planter.plant(mate, subject)
 
 
 def _places(
@@ -103,7 +129,7 @@ def _places(
 ) -> Iterator[_Place]:
     roles = roles_of(planter.catalogue, planter.declaration, name, known)
     fixed: dict[str, str | None] = {membership.role: roles[0]} if membership.role and roles else {}
-    yield _Place(f"member of {name}", fixed)
+    yield _Place(f"member of {name}", fixed, settles=True)
     for role in roles[1:]:
         yield _Place(f"{role} in {name}", {membership.role or "": role})
     for column in _rights(planter, membership, relation):

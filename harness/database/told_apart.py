@@ -28,7 +28,7 @@ from harness.database.prober_functions import functions
 from harness.database.session import CannotBecome
 from harness.database.side_effects import side_effects
 from harness.database.static_functions import own_functions
-from harness.database.weaker import EVERYTHING, Weaker, of_function, of_query
+from harness.database.weaker import Weaker, of_function, of_query
 from harness.database.written_from import concerns, functions_in, view_title
 
 __all__ = ["told_apart"]
@@ -94,8 +94,6 @@ class _Mutant:
     catalogue: Catalogue
     subjects: tuple[Subject, ...] = ()
     called: tuple[Function, ...] = ()
-    whole: bool = False
-    """Whether nothing of a policy's clause is left."""
 
 
 @dataclass
@@ -147,12 +145,9 @@ class _Bench:
         Those that the database refuses do not count; where it refuses them all, nothing is known.
         """
         found: set[str] = set()
-        noticed: set[str] = set()
         refused = tried = 0
         for alternatives in mutants:
             lost = {one for mutant in alternatives for one in mutant.lost}
-            if alternatives[0].whole and noticed & {_clause(one) for one in lost}:
-                continue  # what lets more through is noticed as well
             late, both = time.monotonic() > self.deadline, len(lost) > 1
             if late or (both and not lost <= found):
                 found |= set() if both else lost
@@ -161,7 +156,6 @@ class _Bench:
             taken = [answer for mutant in alternatives if (answer := self._tried(mutant)) is not None]
             if any(taken):
                 found -= lost
-                noticed |= {_clause(one) for one in lost}
             elif taken:
                 found |= lost
             tried += bool(taken)
@@ -232,8 +226,7 @@ class _Bench:
         policies = [changed if one is policy else one for one in catalogue.policies]
         after = replace(catalogue, policies=policies, memo={})
         lost = tuple(one.lost for _, one in weaker)
-        whole = set(texts.values()) == {EVERYTHING}
-        return _Mutant(lost, f"{statement} {clauses}", after, on, whole=whole)
+        return _Mutant(lost, f"{statement} {clauses}", after, on)
 
     def _view(self, relation: Relation, on: tuple[Subject, ...]) -> Iterator[tuple[_Mutant, ...]]:
         if relation.invoker:  # what it shows is its caller's already
@@ -310,8 +303,3 @@ class _Bench:
         if str(definition).count(function.body) != 1:
             raise ValueError(f"the body of {function.title} stands elsewhere")
         return str(definition)
-
-
-def _clause(lost: str) -> str:
-    """`using`, say, of a condition of it."""
-    return lost.partition(": ")[0]

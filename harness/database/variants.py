@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -34,6 +35,7 @@ __all__ = [
     "changes_of",
     "in_turn",
     "looked_at",
+    "mere_membership",
     "others",
     "shown",
     "statement",
@@ -151,6 +153,7 @@ def _evaluated(
     prober: Prober, subject: Subject, row: Planted, actor: Actor, changes: Sequence[Change]
 ) -> Iterator[Sighting]:
     """Rows on which policies and declaration disagree, then tried for real."""
+    changes = [{}, *changes]
     rows = [row.data | change for change in changes]
     possible = [c for c in ("SELECT", "UPDATE", "DELETE") if prober._possible(subject, actor, c)]
     for command, places in disputed(prober, subject, actor, possible, rows).items():
@@ -183,14 +186,23 @@ def _with(
     actors: list[Actor],
     commands: Sequence[str],
 ) -> Iterator[Sighting]:
-    told = shown(changed, change)
-    with prober.session.altered(statement(changed, change)) as rows:
+    told = f"with {shown(changed, change)}" if change else ""
+    with _altered(prober, changed, change) as rows:
         if not rows:
             return
         there = Planted(row.relation, *rows[0]) if changed is row else row
         for actor in actors:
-            for sighting in prober.existing(subject, actor, there, f"with {told}", commands):
+            for sighting in prober.existing(subject, actor, there, told, commands):
                 yield prober.judged(sighting)  # while the change still stands
+
+
+def _altered(
+    prober: Prober, planted: Planted, change: Change
+) -> AbstractContextManager[Sequence[tuple[Any, ...]] | None]:
+    """The row with ``change`` for as long as the block lasts; as it is, when there is none."""
+    if change:
+        return prober.session.altered(statement(planted, change))
+    return nullcontext([(planted.data, planted.table, planted.ctid)])
 
 
 def _escapes(
@@ -205,15 +217,15 @@ def _escapes(
     granted = {c.name for c in subject.relation.columns_for(actor.role, "UPDATE")}
     back = [{name: row.data.get(name) for name in state}]
     ways = [c for c in (*back, *changes) if c and set(c) <= granted]
-    with prober.session.altered(statement(row, state)) as rows:
+    with _altered(prober, row, state) as rows:
         if not rows:
             return
         there = Planted(row.relation, *rows[0])
         written = [there.data | way for way in ways]
         for place, passes in enumerate(prober.written(subject, actor, written)):
             if passes and (found := list(prober.escape(subject, actor, there, ways[place]))):
-                told = shown(row, state)
-                yield from (prober.judged(replace(one, variant=f"with {told}")) for one in found)
+                told = f"with {shown(row, state)}" if state else ""
+                yield from (prober.judged(replace(one, variant=told)) for one in found)
                 return
 
 
@@ -281,11 +293,20 @@ def _titles(prober: Prober, subject: Subject, text: str) -> set[str]:
 
 
 def looked_at(prober: Prober, subject: Subject, text: str) -> Iterator[Planted]:
-    """Rows of A and of B that the policies look at."""
+    """Rows of A and of B that the policies look at, but of mere memberships only B's."""
     titles = _titles(prober, subject, text) - {prober.declaration.users}
     for name in ("A", "B"):
-        rows = prober.worlds[name].rows.values()
-        yield from (row for row in rows if row.relation.title in titles and not row.found)
+        for row in prober.worlds[name].rows.values():
+            known = row.relation.title in titles and not row.found
+            if known and (name == "B" or not mere_membership(prober, row.relation)):
+                yield row
+
+
+def mere_membership(prober: Prober, relation: Relation) -> bool:
+    """Whether a row says that somebody is a member, and no more: nothing else hangs on it."""
+    members = {membership.table for membership in prober.declaration.memberships.values()}
+    others = (c for other in prober.catalogue.relations for c in other.constraints if c.kind == "f")
+    return relation.title in members and all(c.target != relation.oid for c in others)
 
 
 def bases(prober: Prober, subject: Subject, row: Planted, actor: Actor) -> Iterator[Change]:

@@ -16,12 +16,10 @@ from pglast.stream import RawStream
 
 from harness.database.catalogue import Function
 
-__all__ = ["EVERYTHING", "Weaker", "of_condition", "of_function", "of_query", "plainly"]
+__all__ = ["Weaker", "of_condition", "of_function", "of_query", "plainly"]
 
 _CONDITIONS = ("whereClause", "quals", "havingClause")
 _STATEMENT = re.compile(r"\s*(select|insert|update|delete|with)\b", re.I)
-EVERYTHING = "true"
-"""A condition of which nothing is left."""
 _WAY = "… or "
 """Stands before a condition once for each `or` that it is beneath: there are other ways than to meet it."""
 
@@ -43,20 +41,20 @@ class _Place(NamedTuple):
 
 
 def of_condition(text: str) -> Iterator[Weaker]:
-    """A condition as a policy has it, each time without one of its parts; the last time without all.
+    """A condition as a policy has it, each time without one of its parts; without all, if it has none.
 
     Raises:
         ValueError: when it cannot be read.
     """
-    if plainly(text) == plainly("true"):
-        return
     seen = {plainly("true"), plainly(text)}
+    found = []
     for weaker, lost in _weaker(f"select ({text})"):
         condition = weaker[len("select ") :]
         if plainly(condition) not in seen:
             seen.add(plainly(condition))
-            yield Weaker(condition, lost)
-    yield Weaker(EVERYTHING, _shown(plainly(text)))
+            found.append(Weaker(condition, lost))
+    whole = [Weaker("true", _shown(plainly(text)))] if plainly(text) != plainly("true") else []
+    yield from found or whole
 
 
 def of_query(text: str) -> Iterator[Weaker]:
@@ -156,10 +154,12 @@ def _of_plpgsql(function: Function) -> Iterator[tuple[str, tuple[Weaker, ...]]]:
         if _STATEMENT.match(query):
             yield from ((query, (weaker,)) for weaker in _weaker(query))
         elif place == "cond" or (place == "PLpgSQL_stmt_return" and function.returns == "boolean"):
-            for weaker, lost in _weaker(f"select ({query})", positive=place != "cond"):
+            found = list(_weaker(f"select ({query})", positive=place != "cond"))
+            for weaker, lost in found:
                 yield query, (Weaker(weaker[len("select ") :], lost),)
-            whole = _shown(plainly(query))
-            yield query, (Weaker("true", whole), Weaker("false", whole))
+            if not found:
+                whole = _shown(plainly(query))
+                yield query, (Weaker("true", whole), Weaker("false", whole))
 
 
 def _queries(told: Any, place: str = "") -> Iterator[tuple[str, str]]:
@@ -179,10 +179,28 @@ def _weaker(text: str, *, positive: bool = True) -> Iterator[Weaker]:
         raise ValueError(f"it cannot be read: {error}") from None
     for place in [place for raw in statements for place in _places(raw.stmt, positive)]:
         for other, lost in place.others:
-            told = _WAY * place.ways + _shown(plainly(_written(lost)))
+            told = _WAY * place.ways + _named(lost)
             place.set(other)
             yield Weaker("; ".join(_written(raw.stmt) for raw in statements), told)
         place.set(place.old)
+
+
+def _named(condition: Any) -> str:
+    """A condition in a line; what it asks for in subqueries are conditions of their own."""
+    (raw,) = parse_sql(f"select ({_written(condition)})")
+    _unasked(raw.stmt.targetList)
+    return _shown(_written(_ordered(raw.stmt)))
+
+
+def _unasked(node: Any) -> None:
+    if isinstance(node, tuple | list):
+        for one in node:
+            _unasked(one)
+    elif isinstance(node, ast.Node):
+        if isinstance(node, ast.SelectStmt) and node.fromClause:
+            node.whereClause = None
+        for name in node:
+            _unasked(getattr(node, name))
 
 
 def _shown(plain: str) -> str:

@@ -18,7 +18,7 @@ import yaml
 
 from harness.database.catalogue import Catalogue, Function, Policy, Relation
 from harness.database.causes import policy_title
-from harness.database.conditions import RESTRICTIVE, RIGHTS, missing
+from harness.database.conditions import RIGHTS, missing, unrestricted
 from harness.database.declaration import Declaration
 from harness.database.findings import Found, Gap
 from harness.database.oracle import Subject
@@ -136,9 +136,13 @@ def _lost(catalogue: Catalogue, name: str, then: Origin, different: Mapping[str,
         return ""
     if then.blind == ALL:
         return "trying does not tell its conditions apart"
-    gone = {one for one in then.blind if one.startswith(RESTRICTIVE)} if different[name] == _GONE else set()
+    table = _table(name)
+    titled = ((catalogue.by_oid.get(policy.relation), policy) for policy in catalogue.policies)
+    others = [policy for relation, policy in titled if relation is not None and relation.title == table]
     try:
-        gone = gone.union(*(missing(then.blind, now) for now in _in_its_place(catalogue, name, different)))
+        gone = unrestricted(then.blind, others) if different[name] == _GONE else set()
+        for now in _in_its_place(catalogue, name, different):
+            gone |= missing(then.blind, now, others)
     except ValueError as error:
         return f"not all of it can be read: {error}"
     named = ", ".join(sorted(gone)[:_MOST_NAMED])

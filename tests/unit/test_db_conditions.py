@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from harness.database.catalogue import Function, Policy
-from harness.database.conditions import missing, weaker_clauses
+from harness.database.conditions import RIGHTS, missing, unrestricted, weaker_clauses
 from harness.database.declaration import parse
 from harness.errors import ConfigurationError
 
@@ -73,7 +74,6 @@ BOTH = "using and with check: auth.uid() = who"
         ("using: … or a", policy(f"{MINE} or b"), True),
         ("using: a", policy(f"{MINE} or a and b"), True),
         ("using: t.x = who", policy("exists (select 1 from t where t.x = who and t.y)"), False),
-        ("restrictive using: a", policy("a"), True),
         ("restrictive using: a", policy("a and b", permissive=False), False),
         ("restrictive using: a", policy(None, "a", permissive=False, command="INSERT"), True),
     ],
@@ -82,11 +82,45 @@ def test_a_condition_is_missing_where_a_clause_has_it_not(noted: str, now: Polic
     assert missing([noted], now) == ({noted} if gone else set())
 
 
+WALL = policy("a and b", permissive=False, applies=["authenticated"])
+OPEN = policy(MINE, applies=["authenticated"])
+
+
+@pytest.mark.parametrize(
+    ("others", "gone"),
+    [
+        ([OPEN, WALL], False),
+        ([OPEN], True),
+        ([OPEN, policy("a", permissive=False)], True),  # of nobody
+        ([OPEN, policy("a", applies=["authenticated"])], True),  # another way in
+        ([OPEN, policy("a", permissive=False, applies=["authenticated"], command="SELECT")], True),
+    ],
+)
+def test_what_a_policy_lacks_a_restrictive_one_may_have(others: list[Policy], gone: bool) -> None:
+    assert missing(["using: a"], OPEN, others) == ({"using: a"} if gone else set())
+
+
+@pytest.mark.parametrize(
+    ("others", "gone"),
+    [
+        ([policy(f"{MINE} and a"), policy("a", command="SELECT")], False),
+        ([policy(f"{MINE} and a"), OPEN], True),
+        ([policy(None, "b", command="INSERT")], False),  # it has no USING
+    ],
+)
+def test_what_a_restrictive_policy_asked_each_way_in_may_ask(others: list[Policy], gone: bool) -> None:
+    noted = {"restrictive using: a"}
+    assert unrestricted([*noted, "using: b"], others) == (noted if gone else set())
+    assert missing(noted, policy("a"), others) == (noted if gone else set())
+
+
 def test_a_functions_conditions_are_those_of_all_its_statements() -> None:
     now: Any = function(
         "begin if not admin(x) then raise exception 'no'; end if; return x = me() and y; end"
     )
     assert missing(["NOT admin(x)", "me() = x", "y", "z"], now) == {"z"}
+    assert missing([RIGHTS, "y"], now) == {RIGHTS}
+    assert missing([RIGHTS], replace(now, definer=False)) == set()
 
 
 def test_what_cannot_be_read_is_said() -> None:
