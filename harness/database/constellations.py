@@ -30,6 +30,7 @@ from harness.database.variants import (
     in_turn,
     looked_at,
     mere_membership,
+    seen_by,
     shown,
     statement,
     texts_of,
@@ -81,7 +82,7 @@ def _of(
     texts: list[str],
 ) -> Iterator[Sighting]:
     seen: dict[str, int] = {}
-    for made in itertools.islice(_combinations(prober, row, actor, around, texts), _MOST):
+    for made in itertools.islice(_combinations(prober, subject, row, actor, around, texts), _MOST):
         with ExitStack() as stack:
             if not all(stack.enter_context(prober.session.altered(step)) for step in made.steps):
                 continue
@@ -173,10 +174,19 @@ def _new(
 
 
 def _combinations(
-    prober: Prober, row: Planted, actor: Actor, around: list[Planted], texts: list[str]
+    prober: Prober,
+    subject: Subject,
+    row: Planted,
+    actor: Actor,
+    around: list[Planted],
+    texts: list[str],
 ) -> Iterator[_Made]:
     """Each row around, and pairs of them; those that name the caller first."""
-    parts = {id(p): list(_states(prober, p, actor, texts)) for p in around if p is not row}
+    parts = {
+        id(p): list(_states(prober, p, actor, [*texts, seen_by(prober, subject, p.relation)]))
+        for p in around
+        if p is not row
+    }
     several = [p for p in around if parts.get(id(p))]
     turns = itertools.zip_longest(*(parts[id(p)][:_MOST_EACH] for p in several))
     alone = (

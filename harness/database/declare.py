@@ -91,7 +91,7 @@ def declared_text(
         _defined(connection, catalogue, data)
         apart = told_apart(connection, parse(_text(data)), seconds, told) if seconds else None
         connection.rollback()  # else leaving the block would commit what was planted
-        _forget_what_is_named(catalogue, data, apart)
+        _drop_idle_definitions(catalogue, data, apart)
     return _text(data, unsaid(catalogue, base, data)) + noted(catalogue, apart)
 
 
@@ -146,7 +146,7 @@ def _defined(connection: psycopg.Connection[Any], catalogue: Catalogue, data: di
     connection.rollback()
 
 
-def _forget_what_is_named(
+def _drop_idle_definitions(
     catalogue: Catalogue, data: dict[str, Any], apart: Mapping[str, tuple[str, ...]] | None
 ) -> None:
     """What a function with its caller's rights was matters only where a check can judge by it."""

@@ -94,15 +94,15 @@ def enrolled(planter: Planter, host: World, known: list[Subject]) -> Iterator[Wo
             if place.counts or not _holds(planter, membership, made):
                 mate.rows[relation.oid, ""] = made
                 if place.settles:
-                    _settle(planter, host, mate, relation, known)
+                    _settle(planter, host, mate, made, known)
                 yield mate
 
 
-def _settle(planter: Planter, host: World, mate: World, membership: Relation, known: list[Subject]) -> None:
+def _settle(planter: Planter, host: World, mate: World, made: Planted, known: list[Subject]) -> None:
     """Rows of the mate's own beside those of ``host``, in the same group: who asks only for the group, or
     only for some row, tells them apart no more. What cannot be made up is not needed.
     """
-    open_ = [membership]
+    open_ = [made.relation]
     while open_:  # the group itself, and what it belongs to, are shared
         for link in (c for c in open_.pop().constraints if c.kind == "f"):
             there = host.rows.get((link.target or 0, ""))
@@ -113,10 +113,21 @@ def _settle(planter: Planter, host: World, mate: World, membership: Relation, kn
             ):
                 mate.rows[there.relation.oid, ""] = there
                 open_.append(there.relation)
-    for subject in known:
-        if subject.relation.table and not subject.bucket and not subject.heir:
-            with contextlib.suppress(CannotPlant):
-                planter.plant(mate, subject)
+    watched = [made, *host.rows.values()]
+    alone = _data(planter, watched), dict(mate.rows)
+    with planter.connection.transaction():
+        for subject in known:
+            if subject.relation.table and not subject.bucket and not subject.heir:
+                with contextlib.suppress(CannotPlant):
+                    planter.plant(mate, subject)
+        if _data(planter, watched) != alone[0]:  # a trigger made an admin of them, or took A's row away
+            mate.rows = alone[1]
+            raise psycopg.Rollback
+
+
+def _data(planter: Planter, rows: list[Planted]) -> list[dict[str, Any] | None]:
+    found = [planter.again(row) for row in rows]
+    return [there.data if there else None for there in found]
 
 
 def _places(

@@ -137,10 +137,16 @@ def _updates(
 def _changeable(
     prober: Prober, subject: Subject, row: Planted, actor: Actor, texts: list[str]
 ) -> dict[str, Any] | None:
-    """What makes the row one that the actor may change: an order that is paid, say, is to be sent."""
+    """What makes the row one that the actor may change: an order that is paid, say, is to be sent.
+
+    Or their own order, in a shop that is somebody else's.
+    """
     text = " ".join(texts)
-    changes = [{name: wished} for name, wished in wishes(row.relation, row.data, text)]
-    changes = [*changes, *combined(row.relation, row.data, texts)][:_MOST_STATES]
+    states = [{name: wished} for name, wished in wishes(row.relation, row.data, text)]
+    places = list(standing_in(prober, row, actor)) if actor.user and actor.name != "A" else []
+    changes = [*places, *states, *combined(row.relation, row.data, texts)]
+    changes += [place | state for place in places for state in states]
+    changes = changes[:_MOST_STATES]
     rows = [row.data | change for change in changes]
     may = permitted(prober, subject, actor, ("UPDATE",), rows)["UPDATE"] if rows else []
     open_ = (

@@ -172,6 +172,10 @@ class RowValues(abc.ABC):
         for name, there in pairs:
             values[name] = promised.setdefault(there, str(uuid.uuid4()))
 
+    def again(self, planted: Planted) -> Planted | None:
+        """The row as it is now; None, when it is gone."""
+        return self._look(planted.relation, planted.match())
+
     def _look(self, relation: Relation, match: str) -> Planted | None:
         query = f"select {WHOLE} from {relation.sql} t where {match} limit 1"
         try:

@@ -84,12 +84,9 @@ def _told_apart(
 
 @dataclass(frozen=True)
 class _Mutant:
-    """A statement that leaves a condition out, the catalogue after it, and where it might be noticed.
+    """A statement that leaves a condition out, the catalogue after it, and where it might be noticed."""
 
-    ``lost`` are two, where both clauses of a policy have one and each makes up for the other.
-    """
-
-    lost: tuple[str, ...]
+    lost: str
     statement: str
     catalogue: Catalogue
     subjects: tuple[Subject, ...] = ()
@@ -147,17 +144,13 @@ class _Bench:
         found: set[str] = set()
         refused = tried = 0
         for alternatives in mutants:
-            lost = {one for mutant in alternatives for one in mutant.lost}
-            late, both = time.monotonic() > self.deadline, len(lost) > 1
-            if late or (both and not lost <= found):
-                found |= set() if both else lost
+            if time.monotonic() > self.deadline:
+                found |= {mutant.lost for mutant in alternatives}
                 tried += 1
                 continue
             taken = [answer for mutant in alternatives if (answer := self._tried(mutant)) is not None]
-            if any(taken):
-                found -= lost
-            elif taken:
-                found |= lost
+            if taken and not any(taken):
+                found |= {mutant.lost for mutant in alternatives}
             tried += bool(taken)
             refused += not taken
         return found if tried or not refused else None
@@ -200,33 +193,13 @@ class _Bench:
     def _policy(
         self, policy: Policy, relation: Relation, on: tuple[Subject, ...]
     ) -> Iterator[tuple[_Mutant, ...]]:
-        weaker = list(weaker_clauses(policy))
-        for one in weaker:
-            yield (self._altered(policy, relation, on, [one]),)
-        by_condition: dict[str, list[tuple[str, Weaker]]] = {}
-        for one in weaker:
-            by_condition.setdefault(one[1].lost.partition(": ")[2], []).append(one)
-        for both in by_condition.values():
-            if len(both) > 1:
-                yield (self._altered(policy, relation, on, both),)
-
-    def _altered(
-        self,
-        policy: Policy,
-        relation: Relation,
-        on: tuple[Subject, ...],
-        weaker: list[tuple[str, Weaker]],
-    ) -> _Mutant:
         catalogue = self.prober.catalogue
-        texts = {clause: one.text for clause, one in weaker}
         statement = f"alter policy {quoted(policy.name)} on {relation.sql}"
-        clauses = " ".join(f"{clause} ({text})" for clause, text in texts.items())
-        using, check = texts.get("using", policy.using), texts.get("with check", policy.check)
-        changed = replace(policy, using=using, check=check)
-        policies = [changed if one is policy else one for one in catalogue.policies]
-        after = replace(catalogue, policies=policies, memo={})
-        lost = tuple(one.lost for _, one in weaker)
-        return _Mutant(lost, f"{statement} {clauses}", after, on)
+        for clause, (text, lost) in weaker_clauses(policy):
+            changed = replace(policy, using=text) if clause == "using" else replace(policy, check=text)
+            policies = [changed if one is policy else one for one in catalogue.policies]
+            after = replace(catalogue, policies=policies, memo={})
+            yield (_Mutant(lost, f"{statement} {clause} ({text})", after, on),)
 
     def _view(self, relation: Relation, on: tuple[Subject, ...]) -> Iterator[tuple[_Mutant, ...]]:
         if relation.invoker:  # what it shows is its caller's already
@@ -239,7 +212,7 @@ class _Bench:
             after = replace(catalogue, relations=relations, memo={})
             subjects = tuple(replace(one, relation=changed) for one in on)
             statement = f"create or replace view {relation.sql}{options} as {weaker}"
-            yield (_Mutant((lost,), statement, after, subjects),)
+            yield (_Mutant(lost, statement, after, subjects),)
 
     def _function(
         self, function: Function, on: tuple[Subject, ...], asking: list[Function]
@@ -262,7 +235,7 @@ class _Bench:
         definer = replace(function, definer=True)
         called = [definer if one is function else one for one in asking]
         called += [definer] if function.returns == "trigger" else []
-        yield _Mutant((RIGHTS,), rise, self._after(function, definer), on, tuple(called))
+        yield _Mutant(RIGHTS, rise, self._after(function, definer), on, tuple(called))
         try:
             definition, weaker = self._definition(function), list(of_function(function))
         except ValueError:  # then it alone tells
@@ -270,7 +243,7 @@ class _Bench:
         for body in (body for bodies in weaker for body in bodies):
             made = self._redefined(function, definition, body, on, asking)
             called = [replace(one, definer=True) if one.oid == function.oid else one for one in made.called]
-            yield replace(made, lost=(RIGHTS,), statement=f"{made.statement}; {rise}", called=tuple(called))
+            yield replace(made, lost=RIGHTS, statement=f"{made.statement}; {rise}", called=tuple(called))
 
     def _after(self, function: Function, changed: Function) -> Catalogue:
         catalogue = self.prober.catalogue
@@ -290,7 +263,7 @@ class _Bench:
         statement = definition.replace(function.body, weaker.text)
         called = [changed if one is function else one for one in asking]
         called += [changed] if function.returns == "trigger" else []
-        return _Mutant((weaker.lost,), statement, after, on, tuple(called))
+        return _Mutant(weaker.lost, statement, after, on, tuple(called))
 
     def _definition(self, function: Function) -> str:
         """`create or replace function` as the database would write it.

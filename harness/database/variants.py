@@ -37,6 +37,7 @@ __all__ = [
     "looked_at",
     "mere_membership",
     "others",
+    "seen_by",
     "shown",
     "statement",
     "texts_of",
@@ -251,7 +252,8 @@ def _elsewhere(prober: Prober, subject: Subject, row: Planted, text: str) -> Ite
     """Rows of other tables that the policies look at, changed."""
     count = 0
     for planted, actors in others(prober, subject, text):
-        made = [({n: v}, actors) for n, v in wishes(planted.relation, planted.data, text)]
+        asked = f"{text} {seen_by(prober, subject, planted.relation)}"
+        made = [({n: v}, actors) for n, v in wishes(planted.relation, planted.data, asked)]
         if planted.relation.title not in {m.table for m in prober.declaration.memberships.values()}:
             for actor in (a for a in actors if a.user):
                 made += [(change, [actor]) for change in parts.standing_in(prober, planted, actor)]
@@ -283,13 +285,23 @@ def others(prober: Prober, subject: Subject, text: str) -> Iterator[tuple[Plante
 def _titles(prober: Prober, subject: Subject, text: str) -> set[str]:
     """The tables that the policies and rules of the subject read."""
     known = prober.catalogue
-    found = tables_in(known, text)
-    return found | {
-        r.title
-        for p in known.policies_of(subject.relation)
+    read = [known.by_oid.get(oid) for p in known.policies_of(subject.relation) for oid in p.relations]
+    behind = [
+        known.by_oid.get(oid)
+        for r in read
+        if r is not None
+        for p in known.policies_of(r)
         for oid in p.relations
-        if (r := known.by_oid.get(oid))
-    }
+    ]
+    return tables_in(known, text) | {r.title for r in (*read, *behind) if r is not None}
+
+
+def seen_by(prober: Prober, subject: Subject, relation: Relation) -> str:
+    """What decides who sees a row that the policies read: a subquery finds what its reader may see."""
+    policies = prober.catalogue.policies_of(subject.relation)
+    if not any(relation.oid in policy.relations for policy in policies):
+        return ""
+    return " ".join(policy.using or "" for policy in prober.catalogue.policies_of(relation))
 
 
 def looked_at(prober: Prober, subject: Subject, text: str) -> Iterator[Planted]:

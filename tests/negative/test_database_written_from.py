@@ -257,6 +257,51 @@ def test_a_function_that_no_longer_runs_with_its_callers_rights_is_named(
     assert "its caller's rights" in found.what
 
 
+ENTRIES = """
+create table public.entries (
+    id bigint generated always as identity primary key,
+    person uuid not null references auth.users on delete cascade, text text);
+alter table public.entries enable row level security;
+create policy own on public.entries for all to authenticated using (person = auth.uid());
+grant select, insert on public.entries to authenticated;
+create function public.mine() returns setof public.entries language sql stable set search_path = '' as
+    'select * from public.entries';
+create function public.add_all(who uuid, items jsonb) returns integer language sql set search_path = '' as
+    $$ with made as (insert into public.entries (person, text)
+        select who, i ->> 'text' from jsonb_array_elements(items) i returning 1)
+    select count(*)::integer from made $$;
+grant execute on function public.mine, public.add_all to authenticated;
+"""
+
+
+@pytest.mark.parametrize(
+    ("change", "culprit"),
+    [
+        ("alter function public.add_all security definer", "function public.add_all(uuid, jsonb)"),
+        ("alter function public.mine security definer", "function public.mine()"),
+        (
+            "create or replace function public.mine() returns setof public.entries language sql stable"
+            " security definer set search_path = '' as"
+            " 'select * from public.entries where person = auth.uid()'",
+            None,
+        ),
+    ],
+)
+def test_what_a_function_gives_with_its_owners_rights_is_tried(
+    bare: Callable[[str], str], change: str, culprit: str | None
+) -> None:
+    dsn = bare(ENTRIES)
+    written = parse(declared_text(dsn, seconds=60))
+    assert not written.written_from["function public.mine()"].blind
+    with psycopg.connect(dsn) as connection:
+        connection.execute(change.encode())
+        report = check_connection(connection, written, Options())
+        connection.rollback()
+    assert {(one.rule, one.object) for one in report.found} == (
+        {("function-leaks", culprit)} if culprit else set()
+    ), report
+
+
 def test_declaring_leaves_nothing_behind(bare: Callable[[str], str]) -> None:
     dsn = bare(SCHEMA + SPOTS)
     rows = "select (select count(*) from auth.users), (select count(*) from public.boards)"

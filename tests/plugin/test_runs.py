@@ -173,8 +173,12 @@ def test_kill_9_leaves_the_lock_free_and_no_pass_behind(project: Miniature) -> N
 def test_an_interrupted_run_is_no_pass(project: Miniature, number: signal.Signals) -> None:
     project.pytest()
     process = begun(project)
-    os.kill(process.pid, number)
-    assert process.wait(PATIENCE) != 0
+    try:
+        os.kill(process.pid, number)
+        assert process.wait(PATIENCE) != 0
+    finally:
+        process.kill()
+        process.wait(PATIENCE)
     run = json.loads((project.state / "last-run.json").read_text())
     assert run["decision"] == "NO-GO"
     if number is signal.SIGINT:
