@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import os
 import subprocess
 import tempfile
 import time
@@ -67,7 +68,8 @@ def ours_statically(dsn: str, _: str) -> Said:
 
 def said_in_sarif(command: list[str | Path]) -> Said:
     """What a tool reports, notes left out; file names that differ from run to run too."""
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    ordered = {**os.environ, "PYTHONHASHSEED": "0"}  # else the order of names in a message may differ
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, env=ordered)
     results = json.loads(done.stdout)["runs"][0]["results"]
     return frozenset(
         f"{one['ruleId']} {one['message']['text']}"

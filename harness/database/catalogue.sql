@@ -116,7 +116,7 @@ select json_build_object(
     ) order by n.nspname, f.proname), '[]')
     from pg_proc f join spaces n on n.oid = f.pronamespace join pg_language l on l.oid = f.prolang where f.prokind in ('f', 'p')),
 'triggers', (select coalesce(json_agg(json_build_object('name', t.tgname, 'relation', t.tgrelid::bigint, 'function', t.tgfoid::bigint,
-    'enabled', t.tgenabled, 'type', t.tgtype) order by t.tgname), '[]') from pg_trigger t where not t.tgisinternal),
+    'enabled', t.tgenabled, 'type', t.tgtype, 'definition', pg_get_triggerdef(t.oid)) order by t.tgname), '[]') from pg_trigger t where not t.tgisinternal),
 'rewrites', (select coalesce(json_agg(json_build_object('name', w.rulename, 'relation', w.ev_class::bigint,
     'command', case w.ev_type when '1' then 'SELECT' when '2' then 'UPDATE' when '3' then 'INSERT' else 'DELETE' end,
     'instead', w.is_instead, 'conditional', w.ev_qual <> '<>', 'enabled', w.ev_enabled <> 'D',

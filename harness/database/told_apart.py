@@ -84,9 +84,13 @@ def _told_apart(
 
 @dataclass(frozen=True)
 class _Mutant:
-    """A statement that leaves a condition out, the catalogue after it, and where it might be noticed."""
+    """A statement that leaves a condition out, the catalogue after it, and where it might be noticed.
 
-    lost: str
+    ``lost`` are two where both clauses of a policy ask for the same: each makes up for the other, so that
+    only the loss of both can be noticed.
+    """
+
+    lost: tuple[str, ...]
     statement: str
     catalogue: Catalogue
     subjects: tuple[Subject, ...] = ()
@@ -144,13 +148,17 @@ class _Bench:
         found: set[str] = set()
         refused = tried = 0
         for alternatives in mutants:
-            if time.monotonic() > self.deadline:
-                found |= {mutant.lost for mutant in alternatives}
+            lost = {one for mutant in alternatives for one in mutant.lost}
+            late, both = time.monotonic() > self.deadline, len(lost) > 1
+            if late or (both and not lost <= found):
+                found |= set() if both else lost
                 tried += 1
                 continue
             taken = [answer for mutant in alternatives if (answer := self._tried(mutant)) is not None]
-            if taken and not any(taken):
-                found |= {mutant.lost for mutant in alternatives}
+            if any(taken):
+                found -= lost
+            elif taken:
+                found |= lost
             tried += bool(taken)
             refused += not taken
         return found if tried or not refused else None
@@ -193,13 +201,31 @@ class _Bench:
     def _policy(
         self, policy: Policy, relation: Relation, on: tuple[Subject, ...]
     ) -> Iterator[tuple[_Mutant, ...]]:
+        weaker = list(weaker_clauses(policy))
+        by_condition: dict[str, list[tuple[str, Weaker]]] = {}
+        for clause, one in weaker:
+            yield (self._altered(policy, relation, on, [(clause, one)]),)
+            by_condition.setdefault(one.lost.partition(": ")[2], []).append((clause, one))
+        for both in by_condition.values():
+            if len(both) > 1:
+                yield (self._altered(policy, relation, on, both),)
+
+    def _altered(
+        self,
+        policy: Policy,
+        relation: Relation,
+        on: tuple[Subject, ...],
+        weaker: list[tuple[str, Weaker]],
+    ) -> _Mutant:
         catalogue = self.prober.catalogue
-        statement = f"alter policy {quoted(policy.name)} on {relation.sql}"
-        for clause, (text, lost) in weaker_clauses(policy):
-            changed = replace(policy, using=text) if clause == "using" else replace(policy, check=text)
-            policies = [changed if one is policy else one for one in catalogue.policies]
-            after = replace(catalogue, policies=policies, memo={})
-            yield (_Mutant(lost, f"{statement} {clause} ({text})", after, on),)
+        texts = {clause: one.text for clause, one in weaker}
+        clauses = " ".join(f"{clause} ({text})" for clause, text in texts.items())
+        using, check = texts.get("using", policy.using), texts.get("with check", policy.check)
+        changed = replace(policy, using=using, check=check)
+        policies = [changed if one is policy else one for one in catalogue.policies]
+        after = replace(catalogue, policies=policies, memo={})
+        statement = f"alter policy {quoted(policy.name)} on {relation.sql} {clauses}"
+        return _Mutant(tuple(one.lost for _, one in weaker), statement, after, on)
 
     def _view(self, relation: Relation, on: tuple[Subject, ...]) -> Iterator[tuple[_Mutant, ...]]:
         if relation.invoker:  # what it shows is its caller's already
@@ -212,7 +238,7 @@ class _Bench:
             after = replace(catalogue, relations=relations, memo={})
             subjects = tuple(replace(one, relation=changed) for one in on)
             statement = f"create or replace view {relation.sql}{options} as {weaker}"
-            yield (_Mutant(lost, statement, after, subjects),)
+            yield (_Mutant((lost,), statement, after, subjects),)
 
     def _function(
         self, function: Function, on: tuple[Subject, ...], asking: list[Function]
@@ -235,7 +261,7 @@ class _Bench:
         definer = replace(function, definer=True)
         called = [definer if one is function else one for one in asking]
         called += [definer] if function.returns == "trigger" else []
-        yield _Mutant(RIGHTS, rise, self._after(function, definer), on, tuple(called))
+        yield _Mutant((RIGHTS,), rise, self._after(function, definer), on, tuple(called))
         try:
             definition, weaker = self._definition(function), list(of_function(function))
         except ValueError:  # then it alone tells
@@ -243,7 +269,7 @@ class _Bench:
         for body in (body for bodies in weaker for body in bodies):
             made = self._redefined(function, definition, body, on, asking)
             called = [replace(one, definer=True) if one.oid == function.oid else one for one in made.called]
-            yield replace(made, lost=RIGHTS, statement=f"{made.statement}; {rise}", called=tuple(called))
+            yield replace(made, lost=(RIGHTS,), statement=f"{made.statement}; {rise}", called=tuple(called))
 
     def _after(self, function: Function, changed: Function) -> Catalogue:
         catalogue = self.prober.catalogue
@@ -263,7 +289,7 @@ class _Bench:
         statement = definition.replace(function.body, weaker.text)
         called = [changed if one is function else one for one in asking]
         called += [changed] if function.returns == "trigger" else []
-        return _Mutant(weaker.lost, statement, after, on, tuple(called))
+        return _Mutant((weaker.lost,), statement, after, on, tuple(called))
 
     def _definition(self, function: Function) -> str:
         """`create or replace function` as the database would write it.

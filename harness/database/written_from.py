@@ -12,7 +12,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 
@@ -44,12 +44,14 @@ _HEAD = """
 """
 _GONE, _NEW = "is gone", "is new"
 _MOST_NAMED = 3
+_WHEN = re.compile(r'^CREATE (?:CONSTRAINT )?TRIGGER (?:"(?:[^"]|"")+"|\S+) | EXECUTE FUNCTION .*$', re.S)
+"""All of a trigger's definition but when it fires: its name, and its function, which is told by itself."""
 _LENGTH = 12
 """Hexadecimal digits of a digest: it tells a change from none, and guards against nobody."""
 
 
 def digests(catalogue: Catalogue) -> dict[str, str]:
-    """By what findings call it, a digest of each policy, view and function of one's own."""
+    """By what findings call it, a digest of each policy, view, trigger and function of one's own."""
     found: dict[str, str] = {}
     for policy in catalogue.policies:
         relation = catalogue.by_oid.get(policy.relation)
@@ -61,6 +63,11 @@ def digests(catalogue: Catalogue) -> dict[str, str]:
         if relation.kind in ("v", "m") and _own(relation):
             query = plainly(relation.definition or "")
             found[view_title(relation)] = _digest(query, sorted(relation.options))
+    for trigger in catalogue.triggers:
+        relation = catalogue.by_oid.get(trigger["relation"])
+        if relation is not None and _own(relation):
+            when = _WHEN.sub("", trigger["definition"])
+            found[_trigger_title(trigger, relation)] = _digest(trigger["enabled"], when)
     for function in own_functions(catalogue):
         rights = (function.definer, function.owner_bypasses, sorted(function.settings))
         found[f"function {function.title}"] = _digest(*rights, function.body)
@@ -93,16 +100,33 @@ def noted(catalogue: Catalogue, unnoticed: Mapping[str, tuple[str, ...]] | None)
 
     ``unnoticed`` is what told_apart.py found out; None, where it was not asked.
     """
+    blind: dict[str, Literal["all"] | tuple[str, ...]] = {}
     if unnoticed is None:
         by_caller = {f"function {f.title}" for f in own_functions(catalogue) if not f.definer}
-        unnoticed = dict.fromkeys(digests(catalogue), ()) | dict.fromkeys(by_caller, (RIGHTS,))
+        blind |= dict.fromkeys(digests(catalogue), ()) | dict.fromkeys(by_caller, (RIGHTS,))
+    else:
+        blind |= dict(unnoticed) | _of_triggers(catalogue, unnoticed)
     found = {
-        name: Origin(digest=digest, blind=unnoticed.get(name, ALL)).written()
+        name: Origin(digest=digest, blind=blind.get(name, ALL)).written()
         for name, digest in digests(catalogue).items()
     }
     if not found:
         return ""
     return _HEAD + yaml.safe_dump({"written_from": found}, allow_unicode=True, width=100_000)
+
+
+def _of_triggers(
+    catalogue: Catalogue, unnoticed: Mapping[str, tuple[str, ...]]
+) -> dict[str, Literal["all"] | tuple[str, ...]]:
+    """A trigger is as blind as its function: without it, nothing of what that asks is asked."""
+    found: dict[str, Literal["all"] | tuple[str, ...]] = {}
+    for trigger in catalogue.triggers:
+        relation = catalogue.by_oid.get(trigger["relation"])
+        function = catalogue.function_by_oid.get(trigger["function"])
+        if relation is not None and function is not None:
+            blind = set(unnoticed.get(f"function {function.title}", (ALL,))) - {RIGHTS}
+            found[_trigger_title(trigger, relation)] = ALL if blind else ()
+    return found
 
 
 def changed(
@@ -125,7 +149,7 @@ def changed(
         for name in sorted(_behind(catalogue, by_title, gap, different) - said):
             said.add(name)
             yield _found(name, different[name], f"not all of {gap.object} could be tried", gap.object)
-    for name in different.keys() & written.keys() - said:
+    for name in sorted(different.keys() & written.keys() - said):
         if why := _lost(catalogue, name, written[name], different):
             yield _found(name, different[name], why)
 
@@ -136,17 +160,28 @@ def _lost(catalogue: Catalogue, name: str, then: Origin, different: Mapping[str,
         return ""
     if then.blind == ALL:
         return "trying does not tell its conditions apart"
-    table = _table(name)
-    titled = ((catalogue.by_oid.get(policy.relation), policy) for policy in catalogue.policies)
-    others = [policy for relation, policy in titled if relation is not None and relation.title == table]
     try:
-        gone = unrestricted(then.blind, others) if different[name] == _GONE else set()
-        for now in _in_its_place(catalogue, name, different):
-            gone |= missing(then.blind, now, others)
+        gone = _missing(catalogue, name, then.blind, different)
     except ValueError as error:
         return f"not all of it can be read: {error}"
     named = ", ".join(sorted(gone)[:_MOST_NAMED])
     return f"trying would not notice that a condition is missing now: {named}" if gone else ""
+
+
+def _missing(
+    catalogue: Catalogue, name: str, blind: tuple[str, ...], different: Mapping[str, str]
+) -> set[str]:
+    """The conditions that neither it nor what is there in its place has."""
+    if name.startswith("function ") and different[name] == _GONE:
+        new = [f for f in own_functions(catalogue) if different.get(f"function {f.title}") == _NEW]
+        return set() if any(not missing(blind, function) for function in new) else set(blind)
+    table = _table(name)
+    titled = ((catalogue.by_oid.get(policy.relation), policy) for policy in catalogue.policies)
+    others = [policy for relation, policy in titled if relation is not None and relation.title == table]
+    gone = unrestricted(blind, others) if different[name] == _GONE else set()
+    for now in _in_its_place(catalogue, name, different):
+        gone |= missing(blind, now, others)
+    return gone
 
 
 def _in_its_place(
@@ -249,6 +284,10 @@ def _own(relation: Relation) -> bool:
 def view_title(relation: Relation) -> str:
     """What a view is called among the digests."""
     return f"view {relation.title}"
+
+
+def _trigger_title(trigger: dict[str, Any], relation: Relation) -> str:
+    return f'trigger "{trigger["name"]}" on {relation.title}'
 
 
 def _digest(*parts: Any) -> str:

@@ -302,6 +302,43 @@ def test_what_a_function_gives_with_its_owners_rights_is_tried(
     ), report
 
 
+GUARDED = """
+create function public.guarded() returns trigger language plpgsql set search_path = '' as $$
+begin if md5(new.code) like '0000%' then raise exception 'no' using errcode = '42501'; end if;
+    return new; end $$;
+create trigger guarded before update on public.boards for each row execute function public.guarded();
+"""
+
+
+@pytest.mark.parametrize(
+    ("change", "culprit"),
+    [
+        ("drop function public.guarded cascade", "function public.guarded()"),
+        ("drop trigger guarded on public.boards", 'trigger "guarded" on public.boards'),
+        ("alter table public.boards disable trigger guarded", 'trigger "guarded" on public.boards'),
+        (
+            "drop trigger guarded on public.boards; create trigger guarded before update of code"
+            " on public.boards for each row execute function public.guarded()",
+            'trigger "guarded" on public.boards',
+        ),
+        ("alter function public.guarded rename to guarding", None),
+        ("alter trigger guarded on public.boards rename to guards", None),
+    ],
+)
+def test_a_guard_that_is_gone_is_named(
+    bare: Callable[[str], str], change: str, culprit: str | None
+) -> None:
+    dsn = bare(SCHEMA + SPOTS + GUARDED)
+    written = parse(declared_text(dsn, seconds=60))
+    assert written.written_from["function public.guarded()"].blind
+    with psycopg.connect(dsn) as connection:
+        connection.execute(change.encode())
+        report = check_connection(connection, written, Options())
+        connection.rollback()
+    found = [one.object for one in report.found if one.rule == "changed-unproven"]
+    assert found[:1] == ([culprit] if culprit else []), report
+
+
 def test_declaring_leaves_nothing_behind(bare: Callable[[str], str]) -> None:
     dsn = bare(SCHEMA + SPOTS)
     rows = "select (select count(*) from auth.users), (select count(*) from public.boards)"
