@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import psycopg
 import pytest
@@ -15,6 +16,7 @@ from harness.evidence import Verdict
 from harness.identity import LocalIdentities
 from harness.providers.local.gateway import LocalGateway
 from harness.providers.local.supabase import LocalSupabase
+from harness.waiting import wait_until
 from tests.inference_stack import RealEngines, build, environment_text
 from tests.pg_fixture import free_port
 
@@ -121,15 +123,20 @@ def test_a_ledger_that_books_too_little_is_refuted(spending: RealEngines) -> Non
     ):
         text = only(spending, cost.thinking_budget)
     assert "tokens booked" in text
-    # nobody may go on with a ledger that was cheated: bring the sums back to the entries
+    # nobody may go on with a ledger that was cheated: bring the sums back to the entries, the last of which
+    # may be booked while they are added up
     with psycopg.connect(spending.stack.database_dsn, autocommit=True) as owner:
-        owner.execute(
-            "update usage.totals t set used ="
-            " (select coalesce(sum(e.prompt_tokens + e.completion_tokens), 0)"
-            " from usage.entries e where e.day = t.day"
-            " and (e.user_id::text = t.scope or (t.scope = 'thinking' and e.model = 'thinking')))"
-        )
-        assert owner.execute("select * from usage.audit()").fetchall() == []
+        wait_until("the sums to be those of the entries", lambda: added_up(owner), seconds=30)
+
+
+def added_up(owner: psycopg.Connection[Any]) -> bool:
+    owner.execute(
+        "update usage.totals t set used ="
+        " (select coalesce(sum(e.prompt_tokens + e.completion_tokens), 0)"
+        " from usage.entries e where e.day = t.day"
+        " and (e.user_id::text = t.scope or (t.scope = 'thinking' and e.model = 'thinking')))"
+    )
+    return owner.execute("select * from usage.audit()").fetchall() == []
 
 
 def test_a_gateway_that_asks_elsewhere_is_refuted(spending: RealEngines) -> None:
