@@ -63,11 +63,8 @@ def digests(catalogue: Catalogue) -> dict[str, str]:
         if relation.kind in ("v", "m") and _own(relation):
             query = plainly(relation.definition or "")
             found[view_title(relation)] = _digest(query, sorted(relation.options))
-    for trigger in catalogue.triggers:
-        relation = catalogue.by_oid.get(trigger["relation"])
-        if relation is not None and _own(relation):
-            when = _WHEN.sub("", trigger["definition"])
-            found[_trigger_title(trigger, relation)] = _digest(trigger["enabled"], when)
+    for title, trigger, _ in _own_triggers(catalogue):
+        found[title] = _digest(trigger["enabled"], _WHEN.sub("", trigger["definition"]))
     for function in own_functions(catalogue):
         rights = (function.definer, function.owner_bypasses, sorted(function.settings))
         found[f"function {function.title}"] = _digest(*rights, function.body)
@@ -120,12 +117,9 @@ def _of_triggers(
 ) -> dict[str, Literal["all"] | tuple[str, ...]]:
     """A trigger is as blind as its function: without it, nothing of what that asks is asked."""
     found: dict[str, Literal["all"] | tuple[str, ...]] = {}
-    for trigger in catalogue.triggers:
-        relation = catalogue.by_oid.get(trigger["relation"])
-        function = catalogue.function_by_oid.get(trigger["function"])
-        if relation is not None and function is not None:
-            blind = set(unnoticed.get(f"function {function.title}", (ALL,))) - {RIGHTS}
-            found[_trigger_title(trigger, relation)] = ALL if blind else ()
+    for title, _, function in _own_triggers(catalogue):
+        blind = set(unnoticed.get(f"function {function.title}", (ALL,))) - {RIGHTS}
+        found[title] = ALL if blind else ()
     return found
 
 
@@ -286,8 +280,14 @@ def view_title(relation: Relation) -> str:
     return f"view {relation.title}"
 
 
-def _trigger_title(trigger: dict[str, Any], relation: Relation) -> str:
-    return f'trigger "{trigger["name"]}" on {relation.title}'
+def _own_triggers(catalogue: Catalogue) -> Iterator[tuple[str, dict[str, Any], Function]]:
+    """Those that call a function of one's own, each with what findings call it; the platform has others."""
+    own = {function.oid: function for function in own_functions(catalogue)}
+    for trigger in catalogue.triggers:
+        relation = catalogue.by_oid.get(trigger["relation"])
+        function = own.get(trigger["function"])
+        if relation is not None and function is not None and _own(relation):
+            yield f'trigger "{trigger["name"]}" on {relation.title}', trigger, function
 
 
 def _digest(*parts: Any) -> str:

@@ -331,6 +331,8 @@ def test_a_guard_that_is_gone_is_named(
     dsn = bare(SCHEMA + SPOTS + GUARDED)
     written = parse(declared_text(dsn, seconds=60))
     assert written.written_from["function public.guarded()"].blind
+    triggers = [name for name in written.written_from if name.startswith("trigger ")]
+    assert triggers == ['trigger "guarded" on public.boards']  # none of the platform's
     with psycopg.connect(dsn) as connection:
         connection.execute(change.encode())
         report = check_connection(connection, written, Options())
