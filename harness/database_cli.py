@@ -120,7 +120,7 @@ def declare(
         raise _wrong("--output", f"{output} cannot be written: {error.strerror}") from None
     console.print(f"written: {output}; read it: it says what is allowed, not what is meant")
     if blind := sum(bool(then.blind) for then in parse(text).written_from.values()):
-        console.print(f"blind: {blind} policies, views and functions, so marked under written_from: trying")
+        console.print(f"blind: {blind} policies, views, functions and triggers, see written_from: trying")
         console.print(
             "would not notice the loss of the conditions named there; a check says where one goes"
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 from collections import defaultdict
 from collections.abc import Iterator
@@ -112,14 +113,22 @@ def _listed(value: str | tuple[str, ...] | None) -> tuple[str, ...]:
 
 def _listening(stack: Stack) -> Iterator[tuple[str, str, int]]:
     """Program, address and port of every listening socket of the stack."""
-    owners: dict[int, str] = {}
+    found: set[tuple[str, str, int]] = set()
     for program in stack.processes.programs():
-        if program.pid:
-            owners |= dict.fromkeys(_tree(program.pid), program.name)
-    for connection in psutil.net_connections("tcp"):
-        address = connection.laddr
-        if connection.status == psutil.CONN_LISTEN and address and connection.pid in owners:
-            yield owners[connection.pid], address.ip, address.port
+        for pid in _tree(program.pid) if program.pid else ():
+            found |= {(program.name, ip, port) for ip, port in _listens_on(pid)}
+    yield from sorted(found)
+
+
+def _listens_on(pid: int) -> Iterator[tuple[str, int]]:
+    """Asked of each process: of the whole system psutil names one holder of a socket, the youngest.
+
+    PostgreSQL's may be a backend that it has forked since its processes were listed.
+    """
+    with contextlib.suppress(psutil.NoSuchProcess):
+        for connection in psutil.Process(pid).net_connections("tcp"):
+            if connection.status == psutil.CONN_LISTEN and connection.laddr:
+                yield connection.laddr.ip, connection.laddr.port
 
 
 def _tree(pid: int) -> list[int]:

@@ -182,7 +182,8 @@ def planted(
 
 def _written(worlds: dict[str, World]) -> list[str]:
     """How many rows each table got."""
-    rows = [row for world in worlds.values() for row in world.rows.values() if not row.found]
+    every = (row for world in worlds.values() for row in world.rows.values() if not row.found)
+    rows = {id(row): row for row in every}.values()  # members share the rows of their group
     planted = Counter(row.relation.title for row in rows)
     return [f"{title}: {count} rows, rolled back" for title, count in sorted(planted.items())]
 

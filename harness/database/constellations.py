@@ -214,13 +214,12 @@ def _pairs(several: list[Planted], parts: dict[int, list[Change]]) -> Iterator[_
 
 
 def _beside(prober: Prober, planted: Planted) -> Iterator[_Made]:
+    """A row more, under what A's is under."""
     relation = planted.relation
-    unique = unique_columns(relation) - set(relation.key)
-    fresh = {c.name: plausible(c, prober.mark, unique=True) for c in relation.columns if c.name in unique}
     made = {name: value for name, value in planted.data.items() if name not in relation.key}
     for change in _neighbours(prober, planted):
         told = ", ".join(change)
-        row = _added(relation, made | fresh | change)
+        row = _added(relation, made | _fresh(prober, relation) | change)
         yield _Made((row,), f"a row more of user B with {relation.title}.{told} as that of user A")
 
 
@@ -268,16 +267,18 @@ def _twins(prober: Prober, around: list[Planted], actor: Actor) -> Iterator[_Mad
         if len(relation.key) < 2:
             yield from _beside(prober, planted)
             continue
-        unique = unique_columns(relation) - set(relation.key)
-        fresh = {
-            c.name: plausible(c, prober.mark, unique=True) for c in relation.columns if c.name in unique
-        }
         for name in relation.key:
             if planted.data.get(name) != theirs.data.get(name):
-                new = planted.data | fresh | {name: theirs.data.get(name)}
+                new = planted.data | _fresh(prober, relation) | {name: theirs.data.get(name)}
                 yield _Made(
                     (_added(relation, new),), f"{relation.title}.{name} of user B as that of user A"
                 )
+
+
+def _fresh(prober: Prober, relation: Relation) -> Change:
+    """Values that nobody has yet, where a column of a row more needs one; not of its key."""
+    unique = unique_columns(relation) - set(relation.key)
+    return {c.name: plausible(c, prober.mark, unique=True) for c in relation.columns if c.name in unique}
 
 
 def _added(relation: Relation, row: Change) -> str:

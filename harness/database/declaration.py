@@ -298,6 +298,8 @@ def _problem(shown: str, tree: Tree, detail: Any) -> Problem:
         hint = f"did you mean {near[0]}?" if near else ""
     elif detail["type"] == "missing":
         what = "is missing"
+    if path[:1] == ("written_from",) and not hint:
+        hint = "write it anew: harness db declare"
     return Problem(_place(shown, tree, path), _at(path, what[:1].lower() + what[1:]), hint)
 
 

@@ -29,16 +29,14 @@ class Origin(Strict):
         return {"digest": self.digest, "blind": self.blind if self.blind == ALL else list(self.blind)}
 
 
-def _whole(value: Any) -> Any:
-    return {"digest": value} if isinstance(value, str) else value
-
-
-def _conditions(value: Any) -> Any:
-    """Lists as tuples: after a validator of one's own, strict pydantic takes no list for one."""
+def _read(value: Any) -> Any:
+    """A digest alone as what it stands for; lists as tuples, which strict pydantic wants."""
+    if isinstance(value, str):
+        return {"digest": value}
     if isinstance(value, dict) and isinstance(value.get("blind"), list):
         return {**value, "blind": tuple(value["blind"])}
     return value
 
 
-Origins = dict[str, Annotated[Origin, BeforeValidator(lambda value: _conditions(_whole(value)))]]
+Origins = dict[str, Annotated[Origin, BeforeValidator(_read)]]
 """By what findings call it."""

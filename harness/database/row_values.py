@@ -40,7 +40,7 @@ class RowValues(abc.ABC):
     owners: set[tuple[int, str]] = field(default_factory=set)
     documents: dict[tuple[int, str], list[tuple[str, ...]]] = field(default_factory=dict)
     """By relation and column: where documents name whose they are."""
-    twins: dict[tuple[int, str], list[tuple[int, str]]] = field(default_factory=dict)
+    counterparts: dict[tuple[int, str], list[tuple[int, str]]] = field(default_factory=dict)
     """By relation and column: those with which conditions want it to be the same."""
     users: Relation | None = None
 
@@ -69,7 +69,7 @@ class RowValues(abc.ABC):
                 values[column.name] = own
             elif (relation.oid, column.name) in self.prefer:
                 values[column.name] = self.prefer[relation.oid, column.name]
-            elif (same := self._as_in_its_twin(relation, column, world)) is not None:
+            elif (same := self._as_in_its_counterpart(relation, column, world)) is not None:
                 values[column.name] = same
             elif column.category == "S" and _MAIL_NAMES.search(column.name) and not column.default:
                 values[column.name] = world.actor.claims.get("email") or plausible(column, self.mark)
@@ -91,9 +91,9 @@ class RowValues(abc.ABC):
             return json.dumps(document)
         return world.user if place in self.owners or self._is_user(column) else None
 
-    def _as_in_its_twin(self, relation: Relation, column: Column, world: World) -> str | None:
+    def _as_in_its_counterpart(self, relation: Relation, column: Column, world: World) -> str | None:
         """What another row of the world has in the column that conditions compare this one with."""
-        for oid, name in self.twins.get((relation.oid, column.name), ()):
+        for oid, name in self.counterparts.get((relation.oid, column.name), ()):
             row = world.rows.get((oid, ""))
             if row is not None and not row.found and row.data.get(name) is not None:
                 return as_text(row.data[name])

@@ -150,8 +150,10 @@ class _Bench:
         for alternatives in mutants:
             lost = {one for mutant in alternatives for one in mutant.lost}
             late, both = time.monotonic() > self.deadline, len(lost) > 1
-            if late or (both and not lost <= found):
-                found |= set() if both else lost
+            if both and (late or not lost <= found):
+                continue
+            if late:
+                found |= lost
                 tried += 1
                 continue
             taken = [answer for mutant in alternatives if (answer := self._tried(mutant)) is not None]

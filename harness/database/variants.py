@@ -66,7 +66,6 @@ def tried(prober: Prober, subject: Subject) -> Iterator[Sighting]:
         why = f"its conditions name more values than the {_MOST_EVALUATED} that are evaluated"
         prober.gaps.append(Gap(subject.title, why))
     changes = changes[:_MOST_EVALUATED]
-    yield from _by_themselves(prober, subject, row)
     for actor in prober.concerned(subject):
         places = [c for c in _placed(prober, subject, row, actor, text) if c not in changes]
         states = [c for c in changes if len(c) == 1][:_MOST_STATES]
@@ -85,16 +84,6 @@ def tried(prober: Prober, subject: Subject) -> Iterator[Sighting]:
             yield from _with(prober, subject, row, row, change, everybody, COMMANDS)
     yield from _elsewhere(prober, subject, row, text)
     yield from callers(prober, subject, row, text)
-
-
-def _by_themselves(prober: Prober, subject: Subject, row: Planted) -> Iterator[Sighting]:
-    """What A does with A's own row although it is not A's to do: the last owner leaves, say."""
-    actor = prober.worlds["A"].actor
-    may = prober.expected(subject, actor, row.data)
-    denied = [command for command in ("UPDATE", "DELETE") if not may[command]]
-    for sighting in prober.existing(subject, actor, row, commands=denied) if denied else ():
-        if sighting.kind.startswith("foreign-"):
-            yield sighting
 
 
 def _placed(prober: Prober, subject: Subject, row: Planted, actor: Actor, text: str) -> Iterator[Change]:
@@ -153,7 +142,7 @@ def _looks_itself_up(prober: Prober, subject: Subject) -> bool:
 def _evaluated(
     prober: Prober, subject: Subject, row: Planted, actor: Actor, changes: Sequence[Change]
 ) -> Iterator[Sighting]:
-    """Rows on which policies and declaration disagree, then tried for real."""
+    """Rows on which policies and declaration disagree, A's as it is among them, then tried for real."""
     changes = [{}, *changes]
     rows = [row.data | change for change in changes]
     possible = [c for c in ("SELECT", "UPDATE", "DELETE") if prober._possible(subject, actor, c)]

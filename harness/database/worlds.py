@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 from harness.database.catalogue import Catalogue, Relation
+from harness.database.counterparts import counterparts_of
 from harness.database.declaration import Declaration
 from harness.database.findings import Gap
 from harness.database.folders import folder_of
@@ -22,7 +23,6 @@ from harness.database.row_maker import RowMaker
 from harness.database.row_values import WHOLE
 from harness.database.static_functions import MANAGED
 from harness.database.synthesise import fresh, plausible
-from harness.database.twins import twins_of
 from harness.database.whose import Claim, claims_of, documents_of, held, joined
 
 __all__ = ["Planter", "wanted"]
@@ -51,7 +51,7 @@ class Planter(RowMaker):
             if rule.who == "owner" and rule.by and not subject.bucket
         }
         self.documents = documents_of(self.subjects)
-        self.twins = twins_of(self.catalogue, self.subjects)
+        self.counterparts = counterparts_of(self.catalogue, self.subjects)
         told = self.declaration.settings.get("request.jwt.claims", "")
         self.claims = [
             claim for claim in claims_of(self.catalogue, self.subjects) if f'"{claim.path[-1]}"' not in told

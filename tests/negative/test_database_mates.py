@@ -61,5 +61,6 @@ def test_one_who_has_a_project_is_not_one_who_has_this_project(bare: Callable[[s
         (found,) = check_connection(connection, parse(DECLARED), Options()).found
         connection.rollback()
     assert right.holds, right
+    assert "public.orgs: 2 rows, rolled back" in right.writes  # of A and B: members share A's
     assert (found.rule, found.object) == ("foreign-read", 'policy "ours" on public.notes')
     assert "member of org" in found.proofs[0]

@@ -48,19 +48,19 @@ def test_a_program_that_everybody_can_reach_is_named(
 ) -> None:
     """No test of this project may really listen to the world, so the kernel's answer is changed instead."""
     port = gateway_stack.stack.environment.instant.port
-    right = psutil.net_connections
+    right = psutil.Process.net_connections
 
     everybody = SimpleNamespace(ip="0.0.0.0", port=port)  # noqa: S104
 
-    def open_to_all(kind: str) -> list[object]:
+    def open_to_all(process: psutil.Process, kind: str) -> list[object]:
         return [
-            SimpleNamespace(status=c.status, pid=c.pid, laddr=everybody)
+            SimpleNamespace(status=c.status, laddr=everybody)
             if c.laddr and c.laddr.port == port and c.status == psutil.CONN_LISTEN
             else c
-            for c in right(kind)
+            for c in right(process, kind)
         ]
 
-    monkeypatch.setattr(psutil, "net_connections", open_to_all)
+    monkeypatch.setattr(psutil.Process, "net_connections", open_to_all)
     (finding,) = topology.loopback(gateway_stack.stack).findings
     assert finding.where == f"instant: 0.0.0.0:{port}"
 

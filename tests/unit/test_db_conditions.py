@@ -131,6 +131,7 @@ def test_what_cannot_be_read_is_said() -> None:
 def test_a_declaration_of_another_form_says_where() -> None:
     with pytest.raises(ConfigurationError) as refused:
         parse("schemas: [public]\nwritten_from:\n  view public.v: x12\n  view public.w: {blind: [a]}\n")
+    assert {one.hint for one in refused.value.problems} == {"write it anew: harness db declare"}
     assert [(one.where, "digest" in one.what) for one in refused.value.problems] == [
         ("declaration:3:3", True),
         ("declaration:4:3", True),

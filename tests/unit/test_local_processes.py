@@ -148,9 +148,12 @@ def test_what_stays_of_a_connection_that_has_ended_is_called_that(monkeypatch: p
     monkeypatch.setattr(ports, "_ENDED_SECONDS", 0.1)
     with (
         half_closed_connection() as (port, _),
-        pytest.raises(DeployError, match=rf"port {port} is taken by a connection that has ended"),
+        pytest.raises(
+            DeployError, match=rf"port {port} is taken by a connection that has ended"
+        ) as refused,
     ):
         require_free("web", port, "files")
+    assert "try again in a minute" in str(refused.value)
 
 
 def test_a_connection_that_stays_on_a_port_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

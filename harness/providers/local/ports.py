@@ -104,10 +104,11 @@ def require_free(component: str, port: int, program: str) -> None:
     if not _becomes_free(port, _PASSING_SECONDS) and _has_ended(port):
         _becomes_free(port, _ENDED_SECONDS)
     if is_taken(port):
+        todo = "try again in a minute" if _has_ended(port) else "stop that process"
         raise DeployError(
             component,
             f"port {port} is taken by {holder(port)}",
-            f"stop that process, or give {program} another port (`{component}:` in the environment file)",
+            f"{todo}, or give {program} another port (`{component}:` in the environment file)",
         )
 
 

@@ -16,7 +16,7 @@ from pglast.parser import ParseError
 from harness.database.catalogue import Catalogue, Relation
 from harness.database.oracle import Subject
 
-__all__ = ["twins_of"]
+__all__ = ["counterparts_of"]
 
 Place = tuple[int, str]
 """A relation, by its oid, and a column of it."""
@@ -58,7 +58,7 @@ def _column(node: Any) -> tuple[str, ...]:
     return parts if len(parts) == len(node.fields) and len(parts) > 1 else ()
 
 
-def twins_of(catalogue: Catalogue, subjects: Sequence[Subject]) -> dict[Place, list[Place]]:
+def counterparts_of(catalogue: Catalogue, subjects: Sequence[Subject]) -> dict[Place, list[Place]]:
     """By each column, those of other tables that rules, policies, functions and views compare it with."""
     found: dict[Place, list[Place]] = {}
     texts = {
